@@ -1,0 +1,71 @@
+"""Where two responses differ: words marked as shared or not, where marking helps the eye."""
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+WORD = re.compile(r"\s+|\w+|[^\w\s]")
+MOST_WORDS = (
+    3000  # matching costs up to the square of this; longer texts are only trimmed at both ends
+)
+LEAST_ALIKE = 0.3  # of the words; below it nearly everything would be marked
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a response; `differs` when the other one lacks it."""
+
+    text: str
+    differs: bool
+
+
+def word_diff(first: str, second: str) -> tuple[list[Segment], list[Segment]] | None:
+    """The segments of both texts, or None where they have too little in common for marks to
+    help."""
+    words, others = WORD.findall(first), WORD.findall(second)
+    start = _shared(words, others)
+    end = _shared(words[start:][::-1], others[start:][::-1])
+    middle, other_middle = words[start : len(words) - end], others[start : len(others) - end]
+    if max(len(middle), len(other_middle)) > MOST_WORDS:
+        blocks, alike = [(len(middle), len(other_middle), 0)], 0
+    else:
+        matcher = SequenceMatcher(None, middle, other_middle, autojunk=False)
+        blocks = list(matcher.get_matching_blocks())
+        alike = sum(size for _, _, size in blocks)
+    if 2 * (start + end + alike) < LEAST_ALIKE * (len(words) + len(others)):
+        return None
+    shared_first = [*range(start), *(start + i + k for i, _, size in blocks for k in range(size))]
+    shared_second = [*range(start), *(start + j + k for _, j, size in blocks for k in range(size))]
+    return (
+        _segments(words, {*shared_first, *range(len(words) - end, len(words))}),
+        _segments(others, {*shared_second, *range(len(others) - end, len(others))}),
+    )
+
+
+def _shared(words: list[str], others: list[str]) -> int:
+    count = 0
+    for word, other in zip(words, others, strict=False):
+        if word != other:
+            break
+        count += 1
+    return count
+
+
+def _segments(words: list[str], shared: set[int]) -> list[Segment]:
+    """Neighbouring words of one kind, joined; white space between two marked words is marked
+    with them."""
+    segments: list[Segment] = []
+    for position, word in enumerate(words):
+        differs = position not in shared
+        if (
+            word.isspace()
+            and not differs
+            and {position - 1, position + 1}.isdisjoint(shared)
+            and 0 < position < len(words) - 1
+        ):
+            differs = True
+        if segments and segments[-1].differs == differs:
+            segments[-1] = Segment(segments[-1].text + word, differs)
+        else:
+            segments.append(Segment(word, differs))
+    return segments

@@ -1,0 +1,128 @@
+"""Decide what holds of a pair's label, and take decisions back. Every step is a new row; none is
+ever lost."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from annotations import permissions
+from annotations.models import Decision, Preference, PreferencePair, Verdict
+from curator.lib.refusals import Conflict, Refusal
+from curator.models import User
+
+
+class CannotDecide(Refusal):
+    """The verdict makes no sense for the pair."""
+
+
+@transaction.atomic
+def decide(
+    *,
+    pair: PreferencePair,
+    verdict: Verdict,
+    by: User,
+    based_on: int | None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+) -> Decision:
+    """The user's decision on the pair, superseding the one with the id `based_on` that they saw
+    (None: there was none).
+
+    Raises Conflict when another decision has come in between, and CannotDecide when the verdict
+    makes no sense. The same decision sent twice is made once.
+    """
+    permissions.check_can_curate(by, pair.dataset)
+    _check_makes_sense(pair, verdict)
+    latest = latest_decision(pair)
+    if latest is not None and latest.pk != based_on:
+        if (
+            latest.supersedes_id == based_on
+            and latest.decided_by_id == by.pk
+            and latest.verdict == verdict
+        ):
+            return latest
+        raise Conflict(
+            f"{latest.actor} decided “{latest.get_verdict_display()}” on this pair meanwhile: "
+            f"look again."
+        )
+    decision = Decision(
+        pair=pair,
+        verdict=verdict,
+        decided_by=by,
+        actor=by.shown_name,
+        reason=reason,
+        evidence=dict(evidence or {}),
+        supersedes=latest,
+    )
+    return _append(decision)
+
+
+@transaction.atomic
+def undo(*, decision: Decision, by: User) -> Decision:
+    """Take the decision back: what held before it holds again. Raises Conflict when another has
+    come since."""
+    pair = decision.pair
+    permissions.check_can_curate(by, pair.dataset)
+    latest = latest_decision(pair)
+    if latest is not None and latest.undoes_id == decision.pk:
+        return latest
+    if latest is None or latest.pk != decision.pk:
+        raise Conflict(
+            "This decision has been superseded since, so it cannot be undone from here: decide "
+            "anew."
+        )
+    before = decision.supersedes
+    back = Decision(
+        pair=pair,
+        verdict=before.verdict if before else Verdict.UNDECIDED,
+        label_probability=before.label_probability if before else None,
+        decided_by=by,
+        actor=by.shown_name,
+        reason=before.reason if before else "",
+        evidence=before.evidence if before else {},
+        supersedes=latest,
+        undoes=decision,
+    )
+    return _append(back)
+
+
+def latest_decision(pair: PreferencePair) -> Decision | None:
+    """The end of the pair's chain of decisions."""
+    return Decision.objects.filter(pair=pair, successor__isnull=True).first()
+
+
+def resulting_preference(source_preference: str, verdict: str) -> str:
+    """The label that holds after the verdict: `a`, `b`, `tie`, or empty where no label holds."""
+    if verdict == Verdict.DROP:
+        return ""
+    if verdict == Verdict.TIE:
+        return str(Preference.TIE)
+    if verdict == Verdict.FLIP:
+        return {"a": "b", "b": "a"}[source_preference]
+    return source_preference
+
+
+def _check_makes_sense(pair: PreferencePair, verdict: Verdict) -> None:
+    if verdict not in (Verdict.KEEP, Verdict.FLIP, Verdict.TIE, Verdict.DROP):
+        raise CannotDecide(
+            f"“{verdict}” is not something a person decides: choose keep, flip, tie or drop."
+        )
+    if verdict == Verdict.FLIP and pair.source_preference not in (Preference.A, Preference.B):
+        raise CannotDecide(
+            "Only a label that prefers one response can be flipped: this pair has none."
+        )
+    if verdict == Verdict.KEEP and not pair.source_preference:
+        raise CannotDecide("There is no label to keep: the pair came unlabelled.")
+
+
+def _append(decision: Decision) -> Decision:
+    try:
+        with transaction.atomic():
+            decision.save()
+    except IntegrityError as error:
+        raise Conflict("Somebody else decided this pair at the same moment: look again.") from error
+    PreferencePair.objects.filter(pk=decision.pair_id).update(
+        decision=decision, verdict=decision.verdict
+    )
+    return decision

@@ -1,0 +1,385 @@
+"""Files of any size to rows: JSON lines, JSON, CSV or Parquet, each optionally compressed, told
+apart by content.
+
+Rows come one at a time and memory does not grow with the file. What is wrong with one row becomes a
+`BadRow` and the reading goes on; what is wrong with the file raises `UnreadableFile` with a
+sentence for the user.
+"""
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import ijson
+import pyarrow
+import pyarrow.parquet
+
+LONGEST_LINE = 16 * 1024**2
+CHUNK = 1 << 16
+RATIO_FREE = 64 * 1024**2  # what a file may expand to before its ratio is looked at
+HIGHEST_RATIO = 200
+PARQUET_ROWS = 256
+GZIP, XZ, PARQUET, ZIP, ZSTD = (
+    b"\x1f\x8b",
+    b"\xfd7zXZ\x00",
+    b"PAR1",
+    b"PK\x03\x04",
+    b"\x28\xb5\x2f\xfd",
+)
+UTF8_MARK = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class UnreadableFile(ValueError):
+    """The file as a whole cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file: its line number (row number in JSON and Parquet) and its columns."""
+
+    line: int
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is not even a row."""
+
+    line: int
+    reason: str
+    text: str = ""
+
+
+class Counted(io.RawIOBase):
+    """The raw file, counting what has been read of it: the import's progress."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.count += len(data)
+        return len(data)
+
+
+class Decompressed(io.RawIOBase):
+    """The decompressed bytes of a file, stopping at a bomb or at the cap."""
+
+    def __init__(self, stream: IO[bytes], raw: Counted, *, cap: int, compressed: bool) -> None:
+        self.stream, self.raw, self.cap, self.compressed = stream, raw, cap, compressed
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self.stream.read(len(buffer))
+        except EOFError as error:
+            raise UnreadableFile(
+                "The compressed file is cut off: it ends before its end mark. Fetch it again."
+            ) from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+                raise
+            raise UnreadableFile(f"The compressed file is damaged: {error}.") from error
+        buffer[: len(data)] = data
+        self.count += len(data)
+        if self.count > self.cap:
+            raise UnreadableFile(
+                f"The file holds more than {self.cap / 1024**3:.3g} GiB of text: split it."
+            )
+        if (
+            self.compressed
+            and self.count > RATIO_FREE
+            and self.count > HIGHEST_RATIO * max(self.raw.count, 1)
+        ):
+            raise UnreadableFile(
+                f"The file expands more than {HIGHEST_RATIO}-fold: that is a decompression bomb, "
+                f"not data."
+            )
+        return len(data)
+
+
+class RowReader:
+    """Reads one file. `container` says what it turned out to be, `bytes_read` how far into it we
+    are."""
+
+    def __init__(self, file: IO[bytes], *, cap: int) -> None:
+        self._raw = Counted(file)
+        self._file = file
+        self._cap = cap
+        self.container = ""
+
+    @property
+    def bytes_read(self) -> int:
+        return self._raw.count
+
+    def rows(self) -> Iterator[Row | BadRow]:
+        """The rows in file order. Raises UnreadableFile."""
+        with ExitStack() as stack:
+            stream, compression = self._opened(stack)
+            head = stream.peek(CHUNK)
+            if head.startswith(PARQUET):
+                self.container = "Parquet" + compression
+                yield from _parquet_rows(self._seekable(stream, compression, stack), self._cap)
+                return
+            if head.startswith(UTF8_MARK):
+                stream.read(len(UTF8_MARK))
+                head = stream.peek(CHUNK)
+            name, read = _text_reader(head)
+            self.container = name + compression
+            yield from read(stream)
+
+    def _opened(self, stack: ExitStack) -> tuple[io.BufferedReader, str]:
+        raw = io.BufferedReader(self._raw, CHUNK)
+        head = raw.peek(len(XZ))
+        if not head:
+            raise UnreadableFile("The file is empty.")
+        if head.startswith(ZIP):
+            raise UnreadableFile("The file is a zip archive: unpack it and upload the file inside.")
+        if head.startswith(ZSTD):
+            raise UnreadableFile(
+                "The file is compressed with zstd: unpack it, or compress it with gzip."
+            )
+        if head.startswith(GZIP):
+            stream: Any = stack.enter_context(gzip.GzipFile(fileobj=raw))
+            name = ", gzip"
+        elif head.startswith(XZ):
+            stream, name = stack.enter_context(lzma.LZMAFile(raw)), ", xz"
+        else:
+            stream, name = raw, ""
+        bounded = Decompressed(stream, self._raw, cap=self._cap, compressed=bool(name))
+        opened: Any = io.BufferedReader(bounded, CHUNK)
+        if not opened.peek(1):
+            raise UnreadableFile("The file is empty.")
+        return opened, name
+
+    def _seekable(self, stream: IO[bytes], compression: str, stack: ExitStack) -> IO[bytes]:
+        """Parquet is read from its end: unpack it to disk where it is compressed as a whole."""
+        if not compression:
+            self._file.seek(0)
+            return self._file
+        unpacked = stack.enter_context(tempfile.TemporaryFile())
+        while chunk := stream.read(CHUNK):
+            unpacked.write(chunk)
+        unpacked.seek(0)
+        return cast("IO[bytes]", unpacked)
+
+
+def _text_reader(head: bytes) -> tuple[str, Callable[[io.BufferedReader], Iterator[Row | BadRow]]]:
+    """How to read a text file that begins like this."""
+    if head.startswith(UTF16_MARKS) or b"\x00" in head[:4]:
+        raise UnreadableFile("The file is not UTF-8 (it looks like UTF-16): save it as UTF-8.")
+    start = head.lstrip()[:1]
+    if not start:
+        raise UnreadableFile("The file is empty.")
+    if start == b"[":
+        return "JSON", _json_rows
+    if start == b"{":
+        return "JSON lines", _json_lines
+    return "CSV", _csv_rows
+
+
+def _lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
+    """Numbered lines without their ends; None for a line that is too long, which is skipped
+    without being kept."""
+    number = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) <= LONGEST_LINE:
+            yield number, line
+            continue
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(CHUNK)
+        yield number, None
+
+
+def _json_lines(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
+    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+    for number, line in _lines(stream):
+        if line is None:
+            yield BadRow(number, f"the line is longer than {LONGEST_LINE // 1024**2} MiB")
+            continue
+        if not line.strip():
+            continue
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            yield BadRow(
+                number,
+                f"not valid UTF-8 at byte {error.start + 1} of the line",
+                line[:80].decode(errors="replace"),
+            )
+            continue
+        yield _json_row(number, text, decoder)
+
+
+def _json_row(number: int, text: str, decoder: json.JSONDecoder) -> Row | BadRow:
+    try:
+        value = decoder.decode(text)
+    except RecursionError:
+        return BadRow(number, "nested too deeply", text[:80])
+    except ValueError as error:
+        return BadRow(number, f"not valid JSON: {error}"[:300], text[:80])
+    if not isinstance(value, dict):
+        return BadRow(number, "not a JSON object", text[:80])
+    return Row(number, value)
+
+
+def _json_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
+    """The objects of one JSON array, parsed as they come."""
+    guarded = _ItemGuard(stream)
+    number = 0
+    try:
+        for value in ijson.items(guarded, "item", use_float=True):
+            number += 1
+            guarded.since_item = 0
+            yield (
+                Row(number, value)
+                if isinstance(value, dict)
+                else BadRow(number, "not a JSON object")
+            )
+    except (ijson.JSONError, RecursionError) as error:
+        raise UnreadableFile(
+            f"The JSON breaks off or is not valid after row {number}: {error}"[:300]
+        ) from error
+
+
+class _ItemGuard:
+    """Stops a parser that is being fed one endless item."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self.stream, self.since_item = stream, 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self.since_item += len(data)
+        if self.since_item > LONGEST_LINE + CHUNK:
+            raise UnreadableFile(
+                f"One row of the JSON array is longer than {LONGEST_LINE // 1024**2} MiB."
+            )
+        return data
+
+
+def _csv_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
+    """Rows of a table with a header. Bytes that are not UTF-8 become lone surrogates, which the
+    row check refuses."""
+    csv.field_size_limit(LONGEST_LINE)
+    reader = csv.reader(_csv_lines(stream), strict=True)
+    try:
+        header = [name.strip() for name in next(reader)]
+    except (csv.Error, StopIteration) as error:
+        raise UnreadableFile(
+            f"The file is neither JSON, Parquet nor a CSV table: {error}"
+        ) from error
+    if len(header) < 2 or len(set(header)) != len(header) or not all(header):
+        raise UnreadableFile(
+            "The file is neither JSON nor Parquet, and its first line is not a CSV header."
+        )
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UnreadableFile(
+                f"The CSV is broken at line {line}: {error}. Is a quote missing?"
+            ) from error
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            yield BadRow(
+                line,
+                f"it has {len(cells)} cells where the header has {len(header)}",
+                ",".join(cells)[:80],
+            )
+            continue
+        yield Row(line, _from_cells(dict(zip(header, cells, strict=True))))
+
+
+def _csv_lines(stream: io.BufferedReader) -> Iterator[str]:
+    for number, line in _lines(stream):
+        if line is None:
+            raise UnreadableFile(
+                f"Line {number} of the CSV is longer than {LONGEST_LINE // 1024**2} MiB."
+            )
+        yield line.decode(errors="surrogateescape")
+
+
+def _from_cells(cells: dict[str, str]) -> dict[str, Any]:
+    """A table keeps structures as JSON text: read messages, labels and meta as what they stand
+    for."""
+    return {name: _structure(name, cell) for name, cell in cells.items()}
+
+
+def _structure(name: str, cell: str) -> Any:
+    """What the cell spells, or the cell itself where it is but text that looks like JSON, as an
+    answer in code may."""
+    if name in ("labels", "meta") and not cell.strip():
+        return None
+    if cell.lstrip()[:1] not in ("[", "{"):
+        return cell
+    try:
+        value = json.loads(cell, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return cell
+    if name in ("labels", "meta"):
+        return value
+    is_messages = (
+        bool(value)
+        and isinstance(value, list)
+        and all(isinstance(item, dict) and "role" in item for item in value)
+    )
+    return value if is_messages else cell
+
+
+def _parquet_rows(file: IO[bytes], cap: int) -> Iterator[Row | BadRow]:
+    number, decoded = 0, 0
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        for batch in table.iter_batches(batch_size=PARQUET_ROWS):
+            decoded += batch.nbytes
+            if decoded > cap:
+                raise UnreadableFile(
+                    f"The file holds more than {cap / 1024**3:.3g} GiB of text: split it."
+                )
+            for columns in batch.to_pylist():
+                number += 1
+                yield Row(number, columns)
+    except UnicodeDecodeError as error:
+        raise UnreadableFile(
+            f"The Parquet file holds text that is not UTF-8 after row {number}."
+        ) from error
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise UnreadableFile(
+            f"The Parquet file is damaged or cut off after row {number}: {error}"[:300]
+        ) from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object names the same key twice")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")

@@ -1,0 +1,44 @@
+"""Which pair a curator reviews next: the undecided ones that scoring gave a priority, the most
+urgent first."""
+
+from dataclasses import dataclass
+
+from django.db.models import Q
+from django.db.models.expressions import Combinable
+
+from annotations.models import Dataset, PreferencePair
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """How far the review of a dataset has come."""
+
+    waiting: int
+    decided: int
+
+    @property
+    def total(self) -> int:
+        return self.waiting + self.decided
+
+
+def next_pair(dataset: Dataset, *, after: PreferencePair | None = None) -> PreferencePair | None:
+    """The most urgent undecided pair, or the one that follows `after` in the order of the queue."""
+    waiting = dataset.pairs.with_text().queued_for_review()
+    if after is not None and after.review_priority is not None:
+        priority = after.review_priority
+        waiting = waiting.filter(
+            Q(review_priority__lt=priority) | Q(review_priority=priority, id__lt=after.pk)
+        )
+        waiting = waiting.filter(review_priority__lte=priority)
+    return waiting.first()
+
+
+def state(dataset: Dataset) -> QueueState:
+    waiting = dataset.pairs.queued_for_review().order_by().count()
+    return QueueState(waiting=waiting, decided=dataset.pairs.decided().count())
+
+
+def set_priorities(dataset: Dataset, priority: Combinable) -> int:
+    """Give every pair of the dataset the priority that the expression says, null to leave it out
+    of the queue."""
+    return dataset.pairs.update(review_priority=priority)

@@ -1,0 +1,146 @@
+"""Freeze where a dataset stands: every pair with the label that holds now, under one digest, for
+good."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from django.db import connection, models, transaction
+from django.db.models import Case, F, Max, Value, When
+
+from annotations import permissions
+from annotations.models import (
+    Dataset,
+    Decision,
+    Label,
+    Preference,
+    PreferencePair,
+    Snapshot,
+    SnapshotPair,
+    Verdict,
+)
+from curator.lib import digests
+from curator.lib.bulk import insert_from_select
+from curator.lib.refusals import Refusal
+from curator.models import User
+
+EVIDENCE = ("strength", "spread", "votes", "flag")
+PAGE = 2000
+
+
+class NothingToFreeze(Refusal):
+    """The dataset holds no pairs."""
+
+
+@dataclass
+class Tally:
+    """What is counted while the rows pass by."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    preferences: Counter[str] = field(default_factory=Counter)
+    strengths: list[float] = field(default_factory=list)
+
+
+@transaction.atomic
+def freeze(
+    *,
+    dataset: Dataset,
+    by: User | None,
+    scored: "models.QuerySet[PreferencePair] | None" = None,
+    scored_by: str = "",
+    note: str = "",
+) -> Snapshot:
+    """A snapshot of the dataset as it stands; the latest one again when nothing has changed since.
+
+    `scored` is the dataset's pairs annotated with `strength` (towards A), `spread`, `votes` and
+    `flag`, each of which may be null; scoring hands it over together with the words that name the
+    run. Without it there is no evidence in the snapshot. `by` is None on the command line of the
+    machine.
+    """
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    Dataset.objects.select_for_update().get(pk=dataset.pk)
+    _hold_writers_back()
+    standing = _standing(dataset, scored)
+    tally = Tally()
+    digest = digests.of_lines(_lines(standing, tally))
+    if not tally.verdicts:
+        raise NothingToFreeze(f"{dataset.name} holds no pairs yet: import some first.")
+    last_label = Label.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"] or 0
+    latest = dataset.snapshots.first()
+    if latest is not None and (latest.digest, latest.last_label) == (digest, last_label):
+        return latest
+    snapshot = Snapshot.objects.create(
+        dataset=dataset,
+        number=latest.number + 1 if latest else 1,
+        digest=digest,
+        pairs_count=tally.verdicts.total(),
+        counts={"verdicts": dict(tally.verdicts), "preferences": dict(tally.preferences)},
+        scored_by=scored_by,
+        margin_scale=median(tally.strengths) if tally.strengths else None,
+        last_label=last_label,
+        note=note,
+        created_by=by,
+    )
+    columns = ["pair", "decision", "verdict", "preference", *EVIDENCE]
+    rows = standing.annotate(new_snapshot=Value(snapshot.pk, output_field=models.BigIntegerField()))
+    chosen = rows.order_by("pk").values_list(
+        "new_snapshot", "pk", "decision", "verdict", "preference", *EVIDENCE
+    )
+    insert_from_select(SnapshotPair, ["snapshot", *columns], chosen)
+    return snapshot
+
+
+def _standing(
+    dataset: Dataset, scored: "models.QuerySet[PreferencePair] | None"
+) -> "models.QuerySet[Any]":
+    """The dataset's pairs with the preference that holds, and evidence where there is some."""
+    pairs = scored if scored is not None else _without_evidence(dataset)
+    source, verdict = F("source_preference"), "verdict"
+    flipped = Case(When(source_preference="a", then=Value("b")), default=Value("a"))
+    preference = Case(
+        When(**{verdict: Verdict.DROP}, then=Value("")),
+        When(**{verdict: Verdict.TIE}, then=Value(Preference.TIE.value)),
+        When(**{verdict: Verdict.FLIP}, then=flipped),
+        default=source,
+        output_field=models.CharField(),
+    )
+    return pairs.filter(dataset=dataset).annotate(preference=preference)
+
+
+def _without_evidence(dataset: Dataset) -> "models.QuerySet[PreferencePair]":
+    number = Value(None, output_field=models.FloatField())
+    return dataset.pairs.annotate(
+        strength=number,
+        spread=number,
+        votes=number,
+        flag=Value("", output_field=models.CharField()),
+    )
+
+
+def _lines(standing: "models.QuerySet[Any]", tally: Tally) -> Iterator[str]:
+    """One line a pair, in the order of the pairs' digests; the tally is kept on the way."""
+    columns = ("digest", "verdict", "preference", "decision__label_probability", "strength", "flag")
+    for row in standing.order_by("digest").values_list(*columns).iterator(PAGE):
+        digest, verdict, preference, probability, strength, flag = row
+        tally.verdicts[verdict] += 1
+        tally.preferences[preference] += 1
+        if strength is not None:
+            tally.strengths.append(abs(strength))
+        yield digests.canonical_json([digest, verdict, preference, probability, strength, flag])
+
+
+def _hold_writers_back() -> None:
+    """Wait for labels and decisions that are being written, and keep new ones out until the
+    snapshot is there.
+
+    SQLite's write transaction does that by itself.
+    """
+    if connection.vendor == "postgresql":
+        tables = ", ".join(
+            connection.ops.quote_name(model._meta.db_table) for model in (Label, Decision)
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {tables} IN SHARE MODE")

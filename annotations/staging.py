@@ -1,0 +1,213 @@
+"""Stage the rows of an import: each is a new pair, one that is there already, or refused with the
+reason.
+
+The same content in two rows is one pair, whichever way round its responses stand; the labels of
+both rows are kept, unless one annotator says two things of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from django.db import transaction
+
+from annotations.formats.parsed import ParsedLabel, ParsedPair, other_way_round, source_preference
+from annotations.formats.reading import ReadPair, Refused
+from annotations.models import Import, Label, PreferencePair, StagedLabel, StagedPair
+
+COLUMNS = ("pk", "digest", "source_id", "source_line", "response_a", "response_b")
+
+Judge = tuple[str, str]  # an annotator's kind and name
+
+
+@dataclass
+class Counts:
+    """What has become of the rows so far; the names are those of the Import row."""
+
+    read: int = 0
+    duplicates: int = 0
+    refused: int = 0
+
+
+class Report(Protocol):
+    """Where refusals are written down."""
+
+    def add(self, line: int, source_id: str, reason: str, excerpt: str = "") -> None: ...
+
+
+@dataclass
+class Known:
+    """A pair that the dataset or the earlier part of the file holds."""
+
+    where: str
+    is_in_order: bool
+    source_id: str
+    digest: str
+    labels: dict[Judge, ParsedLabel] = field(default_factory=dict)
+    staged: StagedPair | None = None
+
+
+@dataclass
+class Batch:
+    """Rows that are staged together."""
+
+    row: Import
+    by_digest: dict[str, Known] = field(default_factory=dict)
+    by_source_id: dict[str, Known] = field(default_factory=dict)
+    new_pairs: list[StagedPair] = field(default_factory=list)
+    new_labels: list[StagedLabel] = field(default_factory=list)
+    changed_pairs: dict[int, StagedPair] = field(default_factory=dict)
+
+
+def stage(row: Import, reads: list[ReadPair | Refused], counts: Counts, report: Report) -> None:
+    """Check rows against the dataset and the file so far, and stage what is new, in one
+    transaction."""
+    counts.read += len(reads)
+    batch = _batch_for(row, [read.pair for read in reads if isinstance(read, ReadPair)])
+    for read in reads:
+        refusal = read if isinstance(read, Refused) else _stage_one(batch, read, counts)
+        if refusal is not None:
+            counts.refused += 1
+            report.add(refusal.line, refusal.source_id, refusal.reason, refusal.excerpt)
+    with transaction.atomic():
+        StagedPair.objects.bulk_create(batch.new_pairs)
+        StagedPair.objects.bulk_update(batch.changed_pairs.values(), ["source_preference"])
+        StagedLabel.objects.bulk_create(batch.new_labels)
+
+
+def discard(row: Import) -> None:
+    """Delete what was staged for the import."""
+    StagedLabel.objects.filter(pair__imported_in=row).delete()
+    StagedPair.objects.filter(imported_in=row).delete()
+
+
+def _stage_one(batch: Batch, read: ReadPair, counts: Counts) -> Refused | None:
+    pair = read.pair
+    same = batch.by_digest.get(pair.digest)
+    namesake = batch.by_source_id.get(pair.source_id) if pair.source_id else None
+    if namesake is not None and namesake.digest != pair.digest:
+        return Refused(
+            read.line,
+            f"its id is that of {namesake.where}, but its content is another",
+            pair.source_id,
+        )
+    if same is None:
+        _add_pair(batch, read)
+        return None
+    labels = (
+        pair.labels
+        if pair.is_in_order == same.is_in_order
+        else [other_way_round(x) for x in pair.labels]
+    )
+    for label in labels:
+        before = same.labels.get((label.kind, label.annotator))
+        if before is not None and before.preference != label.preference:
+            reason = f"{label.annotator} judges the same pair otherwise in {same.where}"
+            return Refused(read.line, reason, pair.source_id)
+    counts.duplicates += 1
+    _add_labels(batch, same, read, labels)
+    return None
+
+
+def _add_pair(batch: Batch, read: ReadPair) -> None:
+    staged = _staged(batch.row, read)
+    batch.new_pairs.append(staged)
+    pair = read.pair
+    known = Known(f"line {read.line}", pair.is_in_order, pair.source_id, pair.digest, staged=staged)
+    batch.by_digest[pair.digest] = known
+    if pair.source_id:
+        batch.by_source_id[pair.source_id] = known
+    _keep_labels(batch, known, staged, pair.labels)
+
+
+def _add_labels(batch: Batch, same: Known, read: ReadPair, labels: Iterable[ParsedLabel]) -> None:
+    """Keep what the row adds to a pair that is there: labels by annotators who had not yet
+    spoken of it."""
+    new = [label for label in labels if (label.kind, label.annotator) not in same.labels]
+    if not new:
+        return
+    if (
+        same.staged is None
+    ):  # published: stage the pair again to carry the labels; it is not published twice
+        same.staged = _staged(batch.row, read)
+        same.staged.source_id = ""
+        batch.new_pairs.append(same.staged)
+    _keep_labels(batch, same, same.staged, new)
+    same.staged.source_preference = source_preference(same.labels.values())
+    if same.staged.pk is not None:
+        batch.changed_pairs[same.staged.pk] = same.staged
+
+
+def _keep_labels(
+    batch: Batch, known: Known, staged: StagedPair, labels: Iterable[ParsedLabel]
+) -> None:
+    for label in labels:
+        known.labels[label.kind, label.annotator] = label
+        batch.new_labels.append(
+            StagedLabel(
+                pair=staged,
+                annotator_name=label.annotator,
+                annotator_kind=label.kind,
+                preference=label.preference,
+                meta=dict(label.meta),
+            )
+        )
+
+
+def _staged(row: Import, read: ReadPair) -> StagedPair:
+    pair = read.pair
+    return StagedPair(
+        imported_in=row,
+        source_id=pair.source_id,
+        source_line=read.line,
+        digest=pair.digest,
+        group=pair.group,
+        prompt=pair.prompt,
+        response_a=pair.response_a,
+        response_b=pair.response_b,
+        source_preference=pair.source_preference,
+        meta=dict(pair.meta),
+        search_text=pair.search_text,
+    )
+
+
+def _batch_for(row: Import, pairs: list[ParsedPair]) -> Batch:
+    """A batch that knows what the dataset and the earlier part of the file hold of these pairs
+    and their ids."""
+    batch = Batch(row)
+    digests = [pair.digest for pair in pairs]
+    source_ids = [pair.source_id for pair in pairs if pair.source_id]
+    published = PreferencePair.objects.filter(dataset_id=row.dataset_id)
+    staged = StagedPair.objects.filter(imported_in=row)
+    same: Any
+    for rows, where in ((published, "a pair of the dataset (its line {})"), (staged, "line {}")):
+        for same in rows.filter(digest__in=digests).only(*COLUMNS):
+            known = _known(same, where)
+            known.staged = same if isinstance(same, StagedPair) else None
+            batch.by_digest[same.digest] = known
+        named = rows.exclude(source_id="")  # as the index is: only pairs that have an id
+        for same in named.filter(source_id__in=source_ids).only(*COLUMNS):
+            batch.by_source_id[same.source_id] = _known(same, where)
+    _recall_labels(batch, published, digests)
+    return batch
+
+
+def _known(pair: PreferencePair | StagedPair, where: str) -> Known:
+    order = ParsedPair(pair.source_id, [], pair.response_a, pair.response_b, ()).is_in_order
+    return Known(where.format(pair.source_line), order, pair.source_id, pair.digest)
+
+
+def _recall_labels(batch: Batch, published: Any, digests: list[str]) -> None:
+    """Let the batch know what was said of its pairs before."""
+    said_of: Any = Label.objects.filter(
+        pair__in=published.filter(digest__in=digests), successor__isnull=True
+    )
+    for digest, kind, name, preference in said_of.values_list(
+        "pair__digest", "annotator__kind", "annotator__name", "preference"
+    ):
+        batch.by_digest[digest].labels[kind, name] = ParsedLabel(name, kind, preference)
+    staged: Any = StagedLabel.objects.filter(pair__imported_in=batch.row, pair__digest__in=digests)
+    for digest, kind, name, preference in staged.values_list(
+        "pair__digest", "annotator_kind", "annotator_name", "preference"
+    ):
+        batch.by_digest[digest].labels[kind, name] = ParsedLabel(name, kind, preference)

@@ -1,0 +1,37 @@
+"""Many rows at once, without holding them all: batches in Python, and copies inside the
+database."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from django.db import connections, models, router
+
+Item = TypeVar("Item")
+
+
+def insert_from_select(
+    model: type[models.Model], columns: list[str], rows: models.QuerySet[Any, Any]
+) -> int:
+    """INSERT INTO the model's `columns` (field names) the rows of a `values_list` query in the same
+    order.
+
+    Returns how many rows were inserted. Constraints are the database's to keep; there are no
+    defaults, so name every column that has no database default.
+    """
+    connection = connections[router.db_for_write(model)]
+    quote = connection.ops.quote_name
+    fields = {field.name: str(field.column) for field in model._meta.concrete_fields}
+    into = ", ".join(quote(fields[name]) for name in columns)
+    select, parameters = rows.query.get_compiler(connection=connection).as_sql()
+    table = quote(model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {table} ({into}) {select}", parameters)
+        return int(cursor.rowcount)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of at most `size`, without holding more than one list."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

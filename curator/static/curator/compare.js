@@ -1,0 +1,50 @@
+// Keys of the review page: each control says its key in data-key, and pressing it is clicking the control.
+
+const TOGGLES = "review-toggles";
+
+function toggles() {
+  return new Set(JSON.parse(sessionStorage.getItem(TOGGLES) ?? "[]"));
+}
+
+function applyToggles() {
+  const on = toggles();
+  for (const control of document.querySelectorAll("[data-toggles]")) {
+    const isOn = on.has(control.dataset.toggles);
+    document.body.classList.toggle(control.dataset.toggles, isOn);
+    control.setAttribute("aria-pressed", String(!isOn));
+  }
+}
+
+function isTyping(element) {
+  return element.matches("input, textarea, select, [contenteditable]");
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (isTyping(event.target)) {
+    if (event.key === "Escape") event.target.blur();
+    if (event.key === "Enter" && event.target.matches(".reason")) event.preventDefault();
+    return;
+  }
+  const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+  if (!control || control.disabled) return;
+  event.preventDefault();
+  if (control.matches("input")) control.focus();
+  else control.click();
+});
+
+document.addEventListener("click", (event) => {
+  const control = event.target.closest("[data-toggles]");
+  if (!control) return;
+  const on = toggles();
+  if (!on.delete(control.dataset.toggles)) on.add(control.dataset.toggles);
+  sessionStorage.setItem(TOGGLES, JSON.stringify([...on]));
+  applyToggles();
+});
+
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  applyToggles();
+  if (event.detail.target.id === "review" || event.target.id === "review") scrollTo({ top: 0, behavior: "instant" });
+});
+
+applyToggles();

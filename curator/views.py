@@ -1,0 +1,57 @@
+"""Signing in, the health check, and the state of the machinery: pages without domain words."""
+
+from django.conf import settings
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from curator import presence, sign_in_links
+from curator.celery import TASK_MODULES
+from curator.lib import broker
+
+
+@login_not_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def sign_in_link(request: HttpRequest, mark: str, token: str) -> HttpResponse:
+    """A page that asks whether to sign in: a link alone changes nothing, as previews of it are
+    fetched too."""
+    user = sign_in_links.user_of(mark, token)
+    if user is None:
+        return render(request, "registration/sign_in_link_used.html", status=410)
+    if request.method == "GET":
+        return render(
+            request,
+            "registration/sign_in_link.html",
+            {"person": user, "next": request.GET.get("next", "")},
+        )
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    target = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return redirect(target if safe and target else settings.LOGIN_REDIRECT_URL)
+
+
+@login_not_required
+@never_cache
+@require_GET
+def health(request: HttpRequest) -> HttpResponse:
+    """200 as long as this process answers and reaches the database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@never_cache
+@require_GET
+def machinery(request: HttpRequest) -> HttpResponse:
+    """Which workers are alive and whether the broker answers."""
+    queues = [{"name": queue, "workers": presence.alive(queue)} for queue in TASK_MODULES]
+    answers = broker.answers(settings.CELERY_BROKER_URL, timeout=0.5)
+    return render(request, "machinery.html", {"queues": queues, "broker_answers": answers})

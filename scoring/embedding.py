@@ -1,0 +1,125 @@
+"""Bring the texts of pairs into the embedding cache, and read features from there. Runs on the
+device."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+
+from annotations.models import PreferencePair
+from curator.lib import work
+from scoring.engine import backbones
+from scoring.engine.backbones import MOST_TOKENS, Backbone
+from scoring.engine.cache import EmbeddingCache, key_of
+from scoring.engine.features import features
+from scoring.engine.heads import Keys, response_key
+from scoring.engine.surface import surface
+from scoring.engine.texts import prompt_text, response_text
+from scoring.models import TrainingShard
+
+Floats = npt.NDArray[np.float32]
+OnShare = Callable[[float], None]
+
+RENEW_EVERY = 16  # batches of the backbone between two signs of life
+
+
+@dataclass(frozen=True)
+class PairTexts:
+    """What the backbone reads of one pair."""
+
+    prompt: str
+    response_a: str
+    response_b: str
+
+    @property
+    def keyed(self) -> list[tuple[bytes, str, bool]]:
+        """Key, text and which end is kept: of a long prompt the end, of a long response the
+        beginning."""
+        both = [(self.response_a, False), (self.response_b, False)]
+        return [
+            (key_of(text, keep_end=end), text, end) for text, end in [(self.prompt, True), *both]
+        ]
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """What the heads read of n pairs: features (n, width) and keys (n,) of both responses, and
+    what was cut off."""
+
+    a: Floats
+    b: Floats
+    keys_a: Keys
+    keys_b: Keys
+    truncated: int  # pairs of which a text was longer than the backbone reads
+
+
+def embed_shard(shard: TrainingShard) -> None:
+    """Embed what the cache lacks of the shard's texts, all in one transaction of the cache, and
+    finish the shard."""
+    backbone = backbones.load(shard.run.ensemble.backbone)
+    pairs = PreferencePair.objects.filter(pk__in=shard.pair_ids).only(
+        "prompt", "response_a", "response_b"
+    )
+    embed(
+        [texts_of(pair) for pair in pairs.order_by("group", "pk")],
+        backbone,
+        on_share=lambda share: work.renew(shard, pairs_done=int(share * shard.pairs_count)),
+    )
+    work.finish(shard, pairs_done=shard.pairs_count)
+
+
+def texts_of(pair: PreferencePair) -> PairTexts:
+    return PairTexts(
+        prompt_text(pair.prompt), response_text(pair.response_a), response_text(pair.response_b)
+    )
+
+
+def embed(
+    pairs: Sequence[PairTexts], backbone: Backbone, *, on_share: OnShare | None = None
+) -> None:
+    """Make sure that every text of the pairs is in the cache; each distinct text goes through
+    the backbone once."""
+    cache = _cache_for(backbone)
+    texts = {key: (text, end) for pair in pairs for key, text, end in pair.keyed}
+    missing = cache.missing(texts)
+    if not missing:
+        return
+    batches = 0
+
+    def heard(done: int) -> None:
+        nonlocal batches
+        batches += 1
+        if on_share is not None and batches % RENEW_EVERY == 0:
+            on_share(done / len(missing))
+
+    wanted = [texts[key] for key in missing]
+    ends = [end for _, end in wanted]
+    tokens, vectors = backbone.embed([text for text, _ in wanted], keep_end=ends, on_batch=heard)
+    cache.put(missing, tokens.tolist(), vectors)
+
+
+def read_features(pairs: Sequence[PairTexts], backbone: Backbone) -> PairFeatures:
+    """The features of pairs whose texts `embed` has put into the cache."""
+    keys = [[key for key, _, _ in pair.keyed] for pair in pairs]
+    found = _cache_for(backbone).get(list({key for row in keys for key in row}))
+    prompts, a, b = (np.stack([found[row[column]][1] for row in keys]) for column in range(3))
+    asked = [pair.prompt for pair in pairs]
+    answers = [[pair.response_a for pair in pairs], [pair.response_b for pair in pairs]]
+    return PairFeatures(
+        a=features(prompts, a, surface(asked, answers[0])),
+        b=features(prompts, b, surface(asked, answers[1])),
+        keys_a=np.array(
+            [response_key(*texts) for texts in zip(asked, answers[0], strict=True)], dtype=np.int64
+        ),
+        keys_b=np.array(
+            [response_key(*texts) for texts in zip(asked, answers[1], strict=True)], dtype=np.int64
+        ),
+        truncated=sum(any(found[key][0] > MOST_TOKENS for key in row) for row in keys),
+    )
+
+
+def _cache_for(backbone: Backbone) -> EmbeddingCache:
+    shape = (len(backbone.layers), backbone.dimension)
+    return EmbeddingCache(settings.CURATOR_HOME / "embeddings", backbone.digest, shape)

@@ -1,0 +1,127 @@
+"""What a run says of one pair, in the form that people read and that decisions keep."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from annotations.models import PreferencePair
+from scoring.models import Flag, Mode, PairScore, ScoringRun
+
+PLOT_WIDTH = 100.0
+PLOT_EDGE = 4.0
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One member's standardised margin, and where it stands on a strip from 0 to 100."""
+
+    member: str
+    margin: float
+    x: float
+    row: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A pair's score in a run."""
+
+    run: ScoringRun
+    score: PairScore
+
+    @cached_property
+    def margins(self) -> list[tuple[int, float]]:
+        """Position and standardised margin of every member that was asked."""
+        scales = self.run.member_scales
+        return [
+            (position, margin / scales[position])
+            for position, margin in enumerate(self.score.margins)
+            if margin is not None
+        ]
+
+    @cached_property
+    def reach(self) -> float:
+        """How far the strip of dots goes to either side."""
+        return max(2.5, *(abs(margin) for _, margin in self.margins)) if self.margins else 2.5
+
+    @cached_property
+    def dots(self) -> list[Dot]:
+        placed: list[Dot] = []
+        for position, margin in sorted(self.margins, key=lambda item: item[1]):
+            x = self.place(margin)
+            row = 1 + placed[-1].row if placed and x - placed[-1].x < PLOT_EDGE else 0
+            placed.append(Dot(f"member {position + 1}", margin, x, row % 3))
+        return placed
+
+    def place(self, margin: float) -> float:
+        """Where a margin stands on the strip."""
+        return PLOT_EDGE + (PLOT_WIDTH - 2 * PLOT_EDGE) * (margin + self.reach) / (2 * self.reach)
+
+    @property
+    def strength_x(self) -> float:
+        return self.place(self.score.strength or 0.0)
+
+    @property
+    def zero_x(self) -> float:
+        return self.place(0.0)
+
+    @property
+    def asked(self) -> int:
+        return len(self.margins)
+
+    @property
+    def against(self) -> int:
+        """How many members prefer the response that the label rejects."""
+        return sum(margin < 0 for _, margin in self.margins)
+
+    @property
+    def sentence(self) -> str:
+        """Why the pair carries its flag."""
+        score = self.score
+        if not score.flag:
+            return "The source prefers neither response, so there is no label to check."
+        seen = "that never saw this pair " if self.run.mode == Mode.OUT_OF_BAG else ""
+        agreeing = self.asked - self.against
+        share = score.percentile or 0.0
+        if score.flag == Flag.FLIPPED:
+            lower = f"weaker than {_share(1 - share)} of the labels"
+            return (
+                f"{self.against} of {self.asked} models {seen}prefer the other response; {lower}."
+            )
+        if score.flag == Flag.AMBIGUOUS:
+            return (
+                f"{agreeing} of {self.asked} models {seen}agree with the label, by too little "
+                f"to tell."
+            )
+        if score.flag == Flag.STRONG:
+            return (
+                f"{agreeing} of {self.asked} models {seen}agree; stronger than {_share(share)} "
+                f"of the labels."
+            )
+        return f"{agreeing} of {self.asked} models {seen}agree with the label."
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures a decision rests on."""
+        score = self.score
+        return {
+            "run": self.run.pk,
+            "ensemble": self.run.ensemble.name,
+            "mode": self.run.mode,
+            "flag": score.flag,
+            "strength": score.strength,
+            "spread": score.spread,
+            "votes": score.votes,
+            "label_probability": score.label_probability,
+        }
+
+
+def evidence_for(pair: PreferencePair, run: ScoringRun | None) -> Evidence | None:
+    """What the run says of the pair; None where it was not scored in it."""
+    if run is None:
+        return None
+    score = PairScore.objects.filter(run=run, pair=pair).first()
+    return Evidence(run, score) if score is not None else None
+
+
+def _share(share: float) -> str:
+    """97 %, but never 100 % of something that has an exception."""
+    return f"{min(max(100 * share, 1), 99):.0f}\u202f%"

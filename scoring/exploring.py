@@ -1,0 +1,145 @@
+"""A page of a dataset's pairs under a filter, by keyset: the next page begins after the last row
+of this one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from annotations.models import Dataset, PreferencePair, Verdict
+from scoring.models import PairScore, ScoringRun
+
+PAGE_SIZE = 50
+UNDECIDED = "undecided"
+UNFLAGGED = "none"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the user asked for; empty or None means anything."""
+
+    flag: str = ""
+    status: str = ""
+    text: str = ""
+    strength_from: float | None = None
+    strength_to: float | None = None
+    order: str = "strength"
+
+
+@dataclass(frozen=True)
+class ListedPair:
+    """One row of the list."""
+
+    pair: PreferencePair
+    score: PairScore | None
+
+
+@dataclass(frozen=True)
+class Page:
+    rows: list[ListedPair]
+    next_cursor: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sort order: a column of the scores, its direction, and what it is called."""
+
+    name: str
+    shown_name: str
+    column: str
+    descending: bool
+
+
+ORDERS = {
+    order.name: order
+    for order in (
+        Order("strength", "weakest first", "strength", False),
+        Order("-strength", "strongest first", "strength", True),
+        Order("-spread", "most divided models first", "spread", True),
+    )
+}
+
+
+class BadCursor(ValueError):
+    """The cursor in the address was not one of ours."""
+
+
+def page(dataset: Dataset, run: ScoringRun | None, filters: Filters, cursor: str = "") -> Page:
+    """A page of pairs. Without a run the pairs come in the order of import. Raises BadCursor."""
+    if run is None:
+        return _unscored_page(dataset, filters, cursor)
+    order = ORDERS[filters.order]
+    scores = _after(_scores(run, filters), order, cursor)
+    direction = "-" if order.descending else ""
+    ordered = scores.select_related("pair").defer("pair__search_text")
+    rows = list(
+        ordered.order_by(f"{direction}{order.column}", f"{direction}pair_id")[: PAGE_SIZE + 1]
+    )
+    listed = [ListedPair(score.pair, score) for score in rows[:PAGE_SIZE]]
+    last = rows[PAGE_SIZE - 1] if len(rows) > PAGE_SIZE else None
+    return Page(listed, f"{getattr(last, order.column)!r}_{last.pair_id}" if last else "")
+
+
+def count(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> int:
+    """How many pairs pass the filter."""
+    return _pairs(dataset, filters).count() if run is None else _scores(run, filters).count()
+
+
+def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":
+    scores = PairScore.objects.of(run)
+    if filters.flag:
+        scores = scores.filter(flag="" if filters.flag == UNFLAGGED else filters.flag)
+    else:
+        scores = scores.exclude(
+            flag=""
+        )  # strengths of pairs without a preference say another thing
+    if filters.strength_from is not None:
+        scores = scores.filter(strength__gte=filters.strength_from)
+    if filters.strength_to is not None:
+        scores = scores.filter(strength__lte=filters.strength_to)
+    return scores.filter(_conditions(filters, prefix="pair__"))
+
+
+def _pairs(dataset: Dataset, filters: Filters) -> "QuerySet[PreferencePair]":
+    return dataset.pairs.filter(_conditions(filters, prefix=""))
+
+
+def _conditions(filters: Filters, *, prefix: str) -> Q:
+    """The conditions on the pair itself."""
+    condition = Q()
+    if filters.status:
+        verdict = Verdict.UNDECIDED if filters.status == UNDECIDED else filters.status
+        condition &= Q(**{f"{prefix}verdict": verdict})
+    if filters.text:
+        condition &= Q(**{f"{prefix}search_text__contains": filters.text.casefold()})
+    return condition
+
+
+def _after(scores: "QuerySet[PairScore]", order: Order, cursor: str) -> "QuerySet[PairScore]":
+    """The rows that follow the cursor, as a bound on the column that an index serves."""
+    if not cursor:
+        return scores
+    value, pair_id = _parsed(cursor, float)
+    beyond, until = ("lt", "lte") if order.descending else ("gt", "gte")
+    tie = Q(**{order.column: value, f"pair_id__{beyond}": pair_id})
+    return scores.filter(
+        Q(**{f"{order.column}__{until}": value}), Q(**{f"{order.column}__{beyond}": value}) | tie
+    )
+
+
+def _unscored_page(dataset: Dataset, filters: Filters, cursor: str) -> Page:
+    pairs = _pairs(dataset, filters).with_text().order_by("pk")  # type: ignore[attr-defined]  # our own queryset
+    if cursor:
+        pairs = pairs.filter(pk__gt=_parsed(cursor, str)[1])
+    rows = list(pairs[: PAGE_SIZE + 1])
+    listed = [ListedPair(pair, None) for pair in rows[:PAGE_SIZE]]
+    return Page(listed, f"_{rows[PAGE_SIZE - 1].pk}" if len(rows) > PAGE_SIZE else "")
+
+
+def _parsed(cursor: str, read: Callable[[str], Any]) -> tuple[Any, int]:
+    value, _, pair_id = cursor.rpartition("_")
+    try:
+        return read(value), int(pair_id)
+    except ValueError as error:
+        raise BadCursor(cursor) from error

@@ -1,0 +1,83 @@
+"""Figures as Plotly's JSON: plain dictionaries that the page hands to plotly.js. Colours are the
+page's to give.
+
+Flags are named by `meta.flag`; the script that draws takes each flag's colour from the style sheet,
+so that charts follow the light and the dark theme and the palette stands in one place.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+from scoring.models import Flag
+
+Figure = dict[str, Any]
+
+
+def strength_histogram(summary: dict[str, Any]) -> Figure:
+    """Pairs by preference strength, stacked by flag; a bar leads to its pairs."""
+    histogram = summary["histogram"]
+    edges = histogram["edges"]
+    centres = [(low + high) / 2 for low, high in pairwise(edges)]
+    bounds = [[low, high] for low, high in pairwise(edges)]
+    bars = [
+        {
+            "type": "bar",
+            "name": flag.label,
+            "meta": {"flag": flag.value},
+            "x": centres,
+            "y": histogram["by_flag"][flag.value],
+            "customdata": bounds,
+            "width": edges[1] - edges[0],
+            "hovertemplate": "%{y} "
+            + flag.label
+            + "<br>strength %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
+        }
+        for flag in Flag
+    ]
+    zero = {
+        "type": "line",
+        "x0": 0,
+        "x1": 0,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 1, "dash": "dot"},
+    }
+    layout = {
+        "barmode": "stack",
+        "bargap": 0.04,
+        "xaxis": {
+            "title": {"text": "preference strength (negative: the models contradict the label)"}
+        },
+        "yaxis": {"title": {"text": "pairs"}},
+        "shapes": [zero],
+    }
+    return {"data": bars, "layout": layout}
+
+
+def strength_spread_map(summary: dict[str, Any]) -> Figure:
+    """Mean × spread of the margins, a point a pair; a point leads to its pair."""
+    points = summary["map"]
+    index = {
+        flag.value: [i for i, name in enumerate(points["flag"]) if name == flag.value]
+        for flag in Flag
+    }
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": flag.label,
+            "meta": {"flag": flag.value},
+            "x": [points["strength"][i] for i in index[flag.value]],
+            "y": [points["spread"][i] for i in index[flag.value]],
+            "customdata": [points["pair"][i] for i in index[flag.value]],
+            "hovertemplate": "strength %{x:.2f}, spread %{y:.2f}<extra>" + flag.label + "</extra>",
+        }
+        for flag in Flag
+    ]
+    layout = {
+        "xaxis": {"title": {"text": "preference strength (mean margin)"}, "zeroline": True},
+        "yaxis": {"title": {"text": "spread between the models"}, "rangemode": "tozero"},
+        "hovermode": "closest",
+    }
+    return {"data": data, "layout": layout}

@@ -1,0 +1,132 @@
+"""Start long work: write the row that the user watches, then ring for a worker once it is
+committed."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from annotations import permissions
+from annotations.models import Dataset
+from curator.lib.doorbell import ring_on_commit
+from curator.lib.refusals import Conflict, Refusal
+from curator.models import User
+from scoring import shards
+from scoring.core.flags import FlagRule
+from scoring.models import Audit, Ensemble, Mode, ScoringRun, TrainingRun
+
+DEFAULT_BACKBONE = "minilm"
+DEFAULT_MEMBERS = 10
+MOST_MEMBERS = 100
+FEWEST_PAIRS = 20
+
+
+@transaction.atomic
+def start_training(
+    *,
+    dataset: Dataset,
+    name: str,
+    by: User | None,
+    members: int = DEFAULT_MEMBERS,
+    backbone: str = DEFAULT_BACKBONE,
+    seed: int = 0,
+    bag_unit: str = "pair",
+) -> TrainingRun:
+    """Train an ensemble on the labels that hold now. `by` is None on the command line of the
+    machine."""
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    if members % 2 or not 2 <= members <= MOST_MEMBERS:
+        raise Refusal(
+            f"An ensemble needs an even number of members from 2 to {MOST_MEMBERS}, not {members}."
+        )
+    if bag_unit not in ("pair", "prompt"):
+        raise Refusal(f"Bags are drawn by `pair` or by `prompt`, not by {bag_unit!r}.")
+    if dataset.ensembles.filter(name=name).exists():
+        raise Conflict(
+            f"{dataset.name} has an ensemble called {name!r} already: choose another name."
+        )
+    labelled = dataset.pairs.labelled().count()
+    if labelled < FEWEST_PAIRS:
+        raise shards.NotEnoughPairs(
+            f"{dataset.name} has {labelled} pairs with a preference; an ensemble needs at least "
+            f"{FEWEST_PAIRS}."
+        )
+    ensemble = Ensemble(
+        dataset=dataset,
+        name=name,
+        backbone=backbone,
+        members_count=members,
+        recipe={"seed": seed, "bag_unit": bag_unit},
+        created_by=by,
+    )
+    _check(ensemble)
+    ensemble.save()
+    run = TrainingRun.objects.create(ensemble=ensemble, created_by=by)
+    ring_on_commit(shards.PLAN_TRAINING, run_id=run.pk)
+    return run
+
+
+@transaction.atomic
+def start_scoring(
+    *,
+    ensemble: Ensemble,
+    by: User | None,
+    mode: str = Mode.OUT_OF_BAG,
+    rule: FlagRule | None = None,
+) -> ScoringRun:
+    """Score the ensemble's dataset with all its members."""
+    if by is not None:
+        permissions.check_can_curate(by, ensemble.dataset)
+    if mode not in Mode.values:
+        raise Refusal(f"The mode {mode!r} is not known: choose {' or '.join(Mode.values)}.")
+    if not ensemble.is_trained:
+        raise Refusal(
+            f"The ensemble {ensemble.name!r} is not trained yet: wait for its training, or start "
+            f"it again."
+        )
+    if not ensemble.dataset.pairs.exists():
+        raise shards.NotEnoughPairs(
+            f"{ensemble.dataset.name} holds no pairs yet: import some first."
+        )
+    run = ScoringRun.objects.create(
+        dataset=ensemble.dataset,
+        ensemble=ensemble,
+        mode=mode,
+        rule=(rule or FlagRule()).as_dict(),
+        created_by=by,
+    )
+    ring_on_commit(shards.PLAN_SCORING, run_id=run.pk)
+    return run
+
+
+@transaction.atomic
+def start_audit(*, run: ScoringRun, by: User | None, share: float, seed: int = 0) -> Audit:
+    """Plant flips in a copy of the labels, train and score as the run did, and see how many are
+    found."""
+    if by is not None:
+        permissions.check_can_curate(by, run.dataset)
+    if not 0 < share < 0.5:
+        raise Refusal(f"The share of planted flips must be between 0 and 0.5, not {share}.")
+    if run.status != ScoringRun.Status.DONE:
+        raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
+    audit = Audit.objects.create(run=run, share=share, seed=seed, created_by=by)
+    ring_on_commit(shards.RUN_AUDIT, audit_id=audit.pk)
+    return audit
+
+
+def _check(ensemble: Ensemble) -> None:
+    try:
+        ensemble.full_clean()
+    except ValidationError as error:
+        raise Refusal(" ".join(error.messages)) from error
+
+
+@transaction.atomic
+def start_again(run: TrainingRun | ScoringRun, *, by: User | None) -> None:
+    """Let a failed or cancelled run go on from where it stands. Raises Refusal when it is
+    neither."""
+    dataset = run.ensemble.dataset
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    if not shards.retry(run):
+        raise Refusal("Only a run that failed or was cancelled can be started again.")
+    transaction.on_commit(lambda: shards.go_on(type(run)._default_manager.get(pk=run.pk)))

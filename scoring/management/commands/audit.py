@@ -1,0 +1,75 @@
+"""`manage.py audit SLUG --run ID --truth FILE | --plant 0.1`: how well the flags find labels
+known to be wrong."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from annotations.datasets import dataset_called
+from curator.command import CuratorCommand
+from curator.lib.doorbell import ring
+from curator.lib.refusals import Refusal
+from scoring import launch, shards, truths
+from scoring.models import ScoringRun
+
+
+class Command(CuratorCommand):
+    help = (
+        "Precision, recall, AUROC and average precision of a run's flags against known truth "
+        "or planted flips."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("dataset", metavar="SLUG")
+        parser.add_argument("--run", type=int, required=True, metavar="ID")
+        known = parser.add_mutually_exclusive_group(required=True)
+        known.add_argument(
+            "--truth", metavar="FILE", help='JSON lines {"id": …, "flipped": true|false}'
+        )
+        known.add_argument(
+            "--plant", type=float, metavar="SHARE", help="the share of labels to flip in a copy"
+        )
+        parser.add_argument("--seed", type=int, default=0, help="of the planted flips")
+
+    def perform(
+        self,
+        *,
+        dataset: str,
+        run: int,
+        truth: str | None,
+        plant: float | None,
+        seed: int,
+        **options: Any,
+    ) -> Mapping[str, Any]:
+        found = dataset_called(dataset)
+        scored = ScoringRun.objects.filter(dataset=found, pk=run).first()
+        if scored is None:
+            known = (
+                ", ".join(str(pk) for pk in found.scoring_runs.values_list("pk", flat=True)[:10])
+                or "none"
+            )
+            raise Refusal(f"{found.slug} has no run {run}; it has: {known}.")
+        if truth is not None:
+            return {"run": run, "mode": scored.mode, **truths.audit_against(scored, Path(truth))}
+        audit = launch.start_audit(run=scored, by=None, share=plant or 0.0, seed=seed)
+        with self.workers("scoring"):
+            ring(
+                shards.RUN_AUDIT, audit_id=audit.pk
+            )  # again, in case the broker has only just come up
+            self.follow(audit, lambda audit: (0.0, "planting, training and scoring"))
+        return {
+            "run": run,
+            "mode": scored.mode,
+            "planted": audit.share,
+            "seed": seed,
+            **audit.result,
+        }
+
+    def report(self, found: Mapping[str, Any]) -> None:
+        super().report({name: value for name, value in found.items() if name != "curve"})
+        for point in found["curve"]:
+            self.stdout.write(
+                f"reviewing the weakest {point['reviewed']:.0%} finds {point['found']:.0%}"
+            )

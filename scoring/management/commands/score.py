@@ -1,0 +1,67 @@
+"""`manage.py score SLUG --ensemble NAME`: score a dataset with an ensemble and wait for the
+flags."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from annotations.datasets import dataset_called
+from curator.command import CuratorCommand
+from curator.lib.refusals import Refusal
+from scoring import launch, shards
+from scoring.models import Mode, ScoringRun
+
+
+class Command(CuratorCommand):
+    help = (
+        "Score every pair of a dataset with an ensemble and flag the labels that are likely wrong."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("dataset", metavar="SLUG")
+        parser.add_argument("--ensemble", required=True, metavar="NAME")
+        parser.add_argument("--mode", default=Mode.OUT_OF_BAG, help=" or ".join(Mode.values))
+        parser.add_argument(
+            "--detach", action="store_true", help="launch the run and return at once"
+        )
+
+    def perform(
+        self, *, dataset: str, ensemble: str, mode: str, detach: bool, **options: Any
+    ) -> Mapping[str, Any]:
+        found = dataset_called(dataset)
+        using = found.ensembles.filter(name=ensemble).first()
+        if using is None:
+            known = ", ".join(found.ensembles.values_list("name", flat=True)) or "none"
+            raise Refusal(f"{found.slug} has no ensemble {ensemble!r}; it has: {known}.")
+        run = launch.start_scoring(ensemble=using, by=None, mode=mode)
+        if detach:
+            return {"run": run.pk, "mode": run.mode, "status": run.status}
+        with self.workers("default", "scoring"):
+            shards.go_on(run)  # again, in case the broker has only just come up
+            self.follow(
+                run,
+                lambda run: (run.share_done, f"{run.pairs_done:,} of {run.pairs_total:,} pairs"),
+            )
+        return summary_of(run)
+
+
+def summary_of(run: ScoringRun) -> dict[str, Any]:
+    """What a finished run found, with the keys that scripts rely on."""
+    noise = run.summary.get("noise_rate")
+    return {
+        "run": run.pk,
+        "dataset": run.dataset.slug,
+        "ensemble": run.ensemble.name,
+        "mode": run.mode,
+        "pairs": run.pairs_total,
+        "labelled": run.summary["labelled"],
+        "seconds": round(run.seconds or 0.0, 2),
+        "pairs_per_second": round(run.pairs_per_second or 0.0, 1),
+        "accuracy": run.summary.get("accuracy"),
+        "flags": run.summary["flags"],
+        "cut": run.summary.get("cut"),
+        "cut_by": run.summary.get("cut_by"),
+        "noise_rate": noise,
+        "noise_rate_is_known": run.summary.get("noise_rate_is_known"),
+    }

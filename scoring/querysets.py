@@ -1,0 +1,31 @@
+"""Reusable questions about runs and scores; they read, and never write."""
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+from curator.lib.work import Work
+
+if TYPE_CHECKING:
+    from annotations.models import Dataset
+    from scoring.models import PairScore, ScoringRun  # noqa: F401 - named in strings
+
+
+class ScoringRunQuerySet(models.QuerySet["ScoringRun", "ScoringRun"]):
+    def finished(self) -> "ScoringRunQuerySet":
+        return self.filter(status=Work.Status.DONE)
+
+    def current(self, dataset: "Dataset") -> "ScoringRun | None":
+        """The run whose figures the dataset shows: the latest that finished."""
+        return (
+            self.finished()
+            .filter(dataset=dataset)
+            .select_related("ensemble")
+            .order_by("-pk")
+            .first()
+        )
+
+
+class PairScoreQuerySet(models.QuerySet["PairScore", "PairScore"]):
+    def of(self, run: "ScoringRun") -> "PairScoreQuerySet":
+        return self.filter(run=run)

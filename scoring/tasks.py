@@ -1,0 +1,28 @@
+"""Thin Celery tasks of the `default` queue: what a run needs beside a device. Nothing here loads
+torch."""
+
+from celery import shared_task
+
+from curator.lib import work
+from scoring import shards, strengths
+from scoring.models import ScoringRun, TrainingRun
+
+
+@shared_task
+def plan_training(*, run_id: int) -> None:
+    work.perform(TrainingRun, run_id, lambda run: shards.plan(run, run.ensemble.dataset))
+
+
+@shared_task
+def plan_scoring(*, run_id: int) -> None:
+    work.perform(ScoringRun, run_id, lambda run: shards.plan(run, run.dataset))
+
+
+@shared_task
+def finish_scoring(*, run_id: int) -> None:
+    work.perform(ScoringRun, run_id, strengths.bring_together)
+
+
+@shared_task
+def sweep() -> None:
+    shards.sweep()

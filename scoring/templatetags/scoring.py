@@ -1,0 +1,55 @@
+"""How pairs and scores are shown."""
+
+from typing import Any
+
+from django import template
+
+from annotations.models import PreferencePair
+from curator.lib.work import Work
+
+register = template.Library()
+
+DOT_BASE = 8.6
+DOT_STEP = 3.0
+
+
+@register.filter
+def last_prompt(pair: PreferencePair) -> str:
+    """The last message of the prompt, on one line."""
+    return " ".join(pair.prompt[-1]["content"].split())
+
+
+@register.filter
+def preferred_text(pair: PreferencePair) -> str:
+    """The beginning of the response that the source prefers, on one line."""
+    response = pair.response_b if pair.source_preference == "b" else pair.response_a
+    return " ".join(response[0]["content"].split())
+
+
+@register.filter
+def svg(value: float) -> str:
+    """A coordinate, with a point whatever the language."""
+    return f"{value:.2f}"
+
+
+@register.filter
+def dot_height(row: int) -> str:
+    return svg(DOT_BASE - DOT_STEP * row)
+
+
+@register.filter
+def words(name: str) -> str:
+    """trusted_accuracy -> trusted accuracy."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def any_open(rows: Any) -> bool:
+    """Whether one of the rows is work that is not over."""
+    return any(isinstance(row, Work) and not row.is_over for row in rows)
+
+
+@register.filter
+def point_at(curve: list[dict[str, float]], share: float) -> dict[str, float]:
+    """The point of a review curve at a share reviewed, or the nearest."""
+    return min(curve, key=lambda point: abs(point["reviewed"] - share))

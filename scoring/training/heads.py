@@ -1,0 +1,277 @@
+"""Train the heads of an ensemble: penalised Bradley–Terry regression, all members and penalties in
+one batched pass.
+
+Each member m minimises, over the pairs of its bag,
+
+    sum_i  -log sigmoid(y_i f_i)  +  (lambda / 8) (|w|^2 + |w_s|^2 + |u|^2),
+    f = (x_a - x_b) . (w + sum_s c_s w_s)  +  u_a - u_b
+
+by Newton steps whose linear systems are solved by preconditioned conjugate gradients. `w_s` are
+weights of a slice's own, `u` an effect of each response that stands in several pairs. There is no
+learning rate and no random start: the same pairs, labels and bags give the same heads. The penalty
+is what early stopping is elsewhere, and it is chosen as that would be: by the calibrated loss of
+the out-of-bag margins. See docs/method.md for what was compared.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from scoring.core import calibration, strength
+from scoring.engine.features import Scaling
+from scoring.engine.heads import Effects, Head, Keys, Slices
+from scoring.training import losses
+
+Floats = npt.NDArray[np.float32]
+Booleans = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.int64]
+OnStep = Callable[[int, int], None]
+
+COMPONENTS = 512
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+NEWTON_STEPS = 3
+GRADIENT_STEPS = 30
+TOLERANCE = 1e-3
+LEAST_CURVATURE = 1e-4
+EFFECT_SHARE = (
+    0.3  # of a response's mean squared feature norm: the prior variance of its own effect
+)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Scaled features projected on their main directions: (width,) -> (components,)."""
+
+    scaling: Scaling
+    directions: Floats  # (width, components)
+
+    @classmethod
+    def of(cls, rows: Floats) -> "Space":
+        """The space of a sample of responses' features (n, width)."""
+        scaling = Scaling.of(rows)
+        scaled = torch.from_numpy(scaling.apply(rows))
+        centred = scaled - scaled.mean(0)
+        _, vectors = torch.linalg.eigh((centred.T @ centred / len(centred)).double())
+        kept = min(COMPONENTS, rows.shape[1])
+        return cls(scaling, vectors.flip(1)[:, :kept].float().contiguous().numpy())
+
+    def project(self, rows: Floats) -> Floats:
+        """(n, width) -> (n, components)"""
+        return np.asarray(self.scaling.apply(rows) @ self.directions)
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """Everything that training reads of n labelled pairs with r distinct responses."""
+
+    differences: Floats  # (n, components): projected features of A minus those of B
+    norm: float  # mean squared norm of a response's projected features
+    keys: Keys  # (r,): names of the responses that stand in several pairs
+    a: Indices  # (n,): which of them is A; r where A stands in no other pair
+    b: Indices  # (n,)
+    labels: Floats  # (n,): +1 where A is preferred, -1 where B is
+    codes: Floats  # (n, k): centred codes of the pairs' slices
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The heads of an ensemble, and what their training found."""
+
+    heads: list[Head]
+    margins: Floats  # (n, members): of each label, by all members
+    penalty: float
+    slices: Slices
+    loss: float  # calibrated, out-of-bag
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Weights of every member (columns) under one penalty, and their margins towards A."""
+
+    weights: Tensor  # (1 + k, components, members)
+    effects: Tensor  # (r + 1, members)
+    towards_a: Tensor  # (n, members)
+
+
+def train(
+    pairs: TrainingPairs,
+    bag: Booleans,
+    *,
+    space: Space,
+    slices: Slices,
+    on_step: OnStep | None = None,
+) -> Trained:
+    """The heads for bags (n, members); slices get weights of their own only where that lowers the
+    loss.
+
+    `on_step` hears how many of all steps are done.
+    """
+    designs = [Slices.none(), slices] if slices.names else [Slices.none()]
+    total, best = len(designs) * NEWTON_STEPS, None
+    for number, design in enumerate(designs):
+        codes = pairs.codes if design.names else pairs.codes[:, :0]
+
+        def heard(step: int, before: int = number * NEWTON_STEPS) -> None:
+            if on_step is not None:
+                on_step(before + step, total)
+
+        for penalty, solution in zip(PENALTIES, _solve(pairs, codes, bag, heard), strict=True):
+            margins = solution.towards_a.numpy() * pairs.labels[:, None]
+            loss = out_of_bag_loss(margins, bag)
+            if best is None or loss < best[0]:
+                best = loss, penalty, design, solution, margins
+    assert best is not None
+    loss, penalty, design, solution, margins = best
+    heads = [_head(member, solution, pairs, space, design) for member in range(bag.shape[1])]
+    return Trained(heads, margins, penalty, design, loss)
+
+
+def out_of_bag_loss(margins: Floats, bag: Booleans) -> float:
+    """Mean log-loss of the ensemble's calibrated out-of-bag probabilities; margins and bag (n,
+    members)."""
+    unseen = np.where(bag, np.nan, margins.astype(np.float64))
+    strengths = strength.preference_strength(
+        strength.standardise(unseen, strength.member_scales(unseen))
+    )
+    strengths = strengths[np.isfinite(strengths)]
+    slope = calibration.fit_slope(strengths)
+    return float(-calibration.log_sigmoid(slope * strengths).mean())
+
+
+def _solve(
+    pairs: TrainingPairs, codes: Floats, bag: Booleans, on_step: Callable[[int], None]
+) -> list[Solution]:
+    """Newton's method for every member and penalty at once, as columns: one solution a penalty."""
+    members, penalties = bag.shape[1], len(PENALTIES)
+    design = _Design(pairs, codes)
+    mask = torch.from_numpy(
+        np.repeat(bag, penalties, axis=1).astype(np.float32)
+    )  # column = member * penalties + penalty
+    labels = torch.from_numpy(pairs.labels)[:, None]
+    diagonal = (design.squares @ mask) / design.x.shape[
+        1
+    ]  # mean diagonal of each bag's Gram matrix
+    ridge = diagonal * torch.tensor(PENALTIES).repeat(members) / 4.0
+    point = design.zeros(mask.shape[1])
+    f = torch.zeros_like(mask)
+    for step in range(1, NEWTON_STEPS + 1):
+        curvature = mask * losses.bradley_terry_curvature(labels * f).clamp_min(LEAST_CURVATURE)
+        target = curvature * f - mask * labels * losses.bradley_terry_slope(labels * f)
+        point = _conjugate_gradients(design, curvature, ridge, target, point)
+        f = design.forward(point)
+        on_step(step)
+    columns = [torch.arange(members) * penalties + number for number in range(penalties)]
+    return [Solution(point.w[:, :, own], point.u[:, own], f[:, own]) for own in columns]
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Weights (1 + k, components, columns) and effects (r + 1, columns)."""
+
+    w: Tensor
+    u: Tensor
+
+    def plus(self, other: "_Point", step: Tensor) -> "_Point":
+        return _Point(self.w + step * other.w, self.u + step * other.u)
+
+    def dot(self, other: "_Point") -> Tensor:
+        return (self.w * other.w).sum((0, 1)) + (self.u * other.u).sum(0)
+
+
+class _Design:
+    """The linear map from weights and effects to the scores f of the pairs, and its transpose."""
+
+    def __init__(self, pairs: TrainingPairs, codes: Floats) -> None:
+        self.x = torch.from_numpy(pairs.differences)
+        ones = np.ones((len(codes), 1), dtype=np.float32)
+        self.codes = torch.from_numpy(np.concatenate([ones, codes], axis=1))  # (n, 1 + k)
+        self.a, self.b = torch.from_numpy(pairs.a), torch.from_numpy(pairs.b)
+        self.compared = len(pairs.keys)  # responses with an effect; the row after them stays 0
+        self.gain = math.sqrt(EFFECT_SHARE * pairs.norm)
+        self.squares = self.x.square().sum(1)  # (n,)
+
+    def zeros(self, columns: int) -> _Point:
+        blocks, components = self.codes.shape[1], self.x.shape[1]
+        return _Point(
+            torch.zeros(blocks, components, columns), torch.zeros(self.compared + 1, columns)
+        )
+
+    def forward(self, point: _Point) -> Tensor:
+        """(n, columns)"""
+        f = torch.zeros(len(self.x), point.w.shape[2])
+        if self.compared:
+            f += self.gain * (point.u[self.a] - point.u[self.b])
+        for block in range(self.codes.shape[1]):
+            f += self.codes[:, block, None] * (self.x @ point.w[block])
+        return f
+
+    def backward(self, f: Tensor) -> _Point:
+        """(n, columns) -> weights and effects"""
+        w = torch.stack(
+            [self.x.T @ (self.codes[:, block, None] * f) for block in range(self.codes.shape[1])]
+        )
+        return _Point(w, self.gain * self._to_responses(f, -1.0))
+
+    def diagonal(self, curvature: Tensor) -> _Point:
+        """The diagonal of A^T diag(curvature) A for each column, to precondition with."""
+        square = self.x.square().T
+        blocks = range(self.codes.shape[1])
+        w = torch.stack(
+            [square @ (self.codes[:, block, None].square() * curvature) for block in blocks]
+        )
+        return _Point(w, self.gain**2 * self._to_responses(curvature, 1.0))
+
+    def _to_responses(self, f: Tensor, sign_of_b: float) -> Tensor:
+        sums = torch.zeros(self.compared + 1, f.shape[1])
+        if self.compared:
+            sums.index_add_(0, self.a, f)
+            sums.index_add_(0, self.b, f, alpha=sign_of_b)
+            sums[-1] = 0.0
+        return sums
+
+
+def _conjugate_gradients(
+    design: _Design, curvature: Tensor, ridge: Tensor, target: Tensor, start: _Point
+) -> _Point:
+    """Solve (A^T D A + ridge) point = A^T target for every column, from `start`, with a diagonal
+    preconditioner."""
+
+    def apply(point: _Point) -> _Point:
+        return design.backward(curvature * design.forward(point)).plus(point, ridge)
+
+    minus = torch.tensor(-1.0)
+    scale = design.diagonal(curvature)
+    scale = _Point(scale.w + ridge, scale.u + ridge)
+    residual = design.backward(target).plus(apply(start), minus)
+    point, preconditioned = start, _Point(residual.w / scale.w, residual.u / scale.u)
+    direction, size = preconditioned, residual.dot(preconditioned)
+    first = size.clone() + 1e-30
+    for _ in range(GRADIENT_STEPS):
+        image = apply(direction)
+        step = size / (direction.dot(image) + 1e-30)
+        point, residual = point.plus(direction, step), residual.plus(image, -step)
+        preconditioned = _Point(residual.w / scale.w, residual.u / scale.u)
+        before, size = size, residual.dot(preconditioned)
+        if float((size / first).max()) < TOLERANCE**2:
+            break
+        direction = preconditioned.plus(direction, size / (before + 1e-30))
+    return point
+
+
+def _head(
+    member: int, solution: Solution, pairs: TrainingPairs, space: Space, slices: Slices
+) -> Head:
+    """A member's weights on the scaled features themselves, and the effects that are not
+    nothing."""
+    weights = solution.weights[:, :, member].numpy() @ space.directions.T
+    gain = math.sqrt(EFFECT_SHARE * pairs.norm)
+    values = gain * solution.effects[:-1, member].numpy()
+    known = np.flatnonzero(values)
+    order = known[np.argsort(pairs.keys[known])]
+    effects = Effects(pairs.keys[order], values[order].astype(np.float32))
+    return Head(space.scaling, weights.astype(np.float32), slices, effects)

@@ -1,0 +1,35 @@
+from django.urls import path
+
+from scoring.views import datasets, ensembles, explore, review, snapshots
+
+app_name = "scoring"
+
+urlpatterns = [
+    path("", datasets.index, name="datasets"),
+    path("datasets/<slug:slug>/", datasets.overview, name="overview"),
+    path("datasets/<slug:slug>/pairs/", explore.pairs, name="pairs"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/", review.pair, name="pair"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/decide/", review.decide, name="decide"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/skip/", review.skip, name="skip"),
+    path("datasets/<slug:slug>/review/", review.next_pair, name="review"),
+    path("datasets/<slug:slug>/review/end/", review.end, name="review-end"),
+    path("datasets/<slug:slug>/review/undo/", review.undo, name="undo"),
+    path("datasets/<slug:slug>/ensembles/", ensembles.index, name="ensembles"),
+    path("datasets/<slug:slug>/ensembles/<str:name>/", ensembles.detail, name="ensemble"),
+    path("datasets/<slug:slug>/ensembles/<str:name>/score/", ensembles.score, name="score"),
+    path(
+        "datasets/<slug:slug>/ensembles/<str:name>/cancel/",
+        ensembles.cancel_training,
+        name="training-cancel",
+    ),
+    path(
+        "datasets/<slug:slug>/ensembles/<str:name>/retry/",
+        ensembles.retry_training,
+        name="training-retry",
+    ),
+    path("datasets/<slug:slug>/runs/<int:run_id>/", ensembles.run, name="run"),
+    path("datasets/<slug:slug>/runs/<int:run_id>/cancel/", ensembles.cancel_run, name="run-cancel"),
+    path("datasets/<slug:slug>/runs/<int:run_id>/retry/", ensembles.retry_run, name="run-retry"),
+    path("datasets/<slug:slug>/runs/<int:run_id>/audit/", ensembles.audit, name="audit"),
+    path("datasets/<slug:slug>/snapshots/", snapshots.index, name="snapshots"),
+]

@@ -1,0 +1,165 @@
+"""Review: one pair at a time, decide by key, undo, go on."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import push_url
+
+from annotations import access, compare, decisions, queue
+from annotations.forms import DecisionForm
+from annotations.models import Dataset, Decision, PreferencePair, Verdict
+from curator.lib.refusals import Refusal
+from curator.requests import SignedInRequest
+from scoring import reports
+from scoring.evidence import evidence_for
+from scoring.models import Flag, ScoringRun
+
+LONGEST_TRAIL = 100
+
+
+@never_cache
+@require_GET
+def next_pair(request: SignedInRequest, slug: str) -> HttpResponse:
+    """The most urgent pair of the queue."""
+    dataset = access.dataset_to_curate(request.user, slug)
+    return _show(request, dataset, queue.next_pair(dataset))
+
+
+@never_cache
+@require_GET
+def pair(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    return _show(request, found.dataset, found)
+
+
+@require_POST
+def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        raise Refusal("Choose keep, flip, tie or drop.")
+    evidence = evidence_for(found, ScoringRun.objects.current(found.dataset))
+    decision = decisions.decide(
+        pair=found,
+        verdict=Verdict(form.cleaned_data["verdict"]),
+        by=request.user,
+        based_on=form.cleaned_data["based_on"],
+        reason=form.cleaned_data["reason"],
+        evidence=evidence.as_dict() if evidence else None,
+    )
+    _leave_trail(request, found, decision)
+    return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
+
+
+@require_POST
+def skip(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    """Leave the pair undecided and go on; it comes again when the queue is begun anew."""
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    _leave_trail(request, found, None)
+    return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
+
+
+@require_POST
+def undo(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Take the user's last step back and show its pair again."""
+    dataset = access.dataset_to_curate(request.user, slug)
+    trail = request.session.get(_trail_name(dataset), [])
+    if not trail:
+        raise Refusal(
+            "There is nothing to undo: you have not decided a pair of this dataset since you "
+            "signed in."
+        )
+    pair_id, decision_id = trail.pop()
+    request.session[_trail_name(dataset)] = trail
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    if decision_id is not None:
+        decisions.undo(decision=Decision.objects.get(pk=decision_id, pair=found), by=request.user)
+        found.refresh_from_db()
+    return _go_to(request, dataset, found)
+
+
+def _go_to(
+    request: SignedInRequest, dataset: Dataset, found: PreferencePair | None
+) -> HttpResponse:
+    """The pair in place of the one before it; for a browser without scripts, the page of the
+    pair."""
+    url = (
+        reverse("scoring:pair", args=[dataset.slug, found.pk])
+        if found
+        else reverse("scoring:review-end", args=[dataset.slug])
+    )
+    if not request.htmx:
+        return redirect(url)
+    return push_url(_show(request, dataset, found), url)
+
+
+@never_cache
+@require_GET
+def end(request: SignedInRequest, slug: str) -> HttpResponse:
+    return _show(request, access.dataset_to_curate(request.user, slug), None)
+
+
+def _show(request: SignedInRequest, dataset: Dataset, found: PreferencePair | None) -> HttpResponse:
+    run = ScoringRun.objects.current(dataset)
+    context: dict[str, Any] = {
+        "dataset": dataset,
+        "run": run,
+        "queue": queue.state(dataset),
+        "precision": reports.flag_precision(run, Flag.FLIPPED) if run else None,
+        "can_undo": bool(request.session.get(_trail_name(dataset))),
+    }
+    if found is not None:
+        context |= _pair_context(found, run)
+    template = "scoring/_review.html" if request.htmx else "scoring/review.html"
+    return render(request, template, context)
+
+
+def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, Any]:
+    """All that the page shows of one pair."""
+    latest = decisions.latest_decision(found)
+    diff = None
+    if len(found.response_a) == len(found.response_b) == 1:
+        diff = compare.word_diff(found.response_a[0]["content"], found.response_b[0]["content"])
+    sides = [
+        {
+            "name": "A",
+            "value": "a",
+            "messages": found.response_a,
+            "diff": diff[0] if diff else None,
+        },
+        {
+            "name": "B",
+            "value": "b",
+            "messages": found.response_b,
+            "diff": diff[1] if diff else None,
+        },
+    ]
+    return {
+        "pair": found,
+        "sides": sides,
+        "has_diff": diff is not None,
+        "evidence": evidence_for(found, run),
+        "latest": latest,
+        "history": found.decisions.order_by("-pk"),
+        "labels": found.labels.filter(successor__isnull=True)
+        .select_related("annotator")
+        .order_by("annotator__kind", "pk"),
+        "preference": decisions.resulting_preference(found.source_preference, found.verdict),
+    }
+
+
+def _leave_trail(
+    request: SignedInRequest, found: PreferencePair, decision: Decision | None
+) -> None:
+    """Remember the step so that undo can take it back; the pair id alone is a skip."""
+    name = _trail_name(found.dataset)
+    trail = [*request.session.get(name, []), [found.pk, decision.pk if decision else None]]
+    request.session[name] = trail[-LONGEST_TRAIL:]
+
+
+def _trail_name(dataset: Dataset) -> str:
+    return f"review-trail-{dataset.pk}"

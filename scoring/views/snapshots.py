@@ -1,0 +1,26 @@
+"""The snapshots of a dataset: freeze one, with the evidence of the current run."""
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from annotations import access
+from annotations.forms import SnapshotForm
+from curator.requests import SignedInRequest
+from scoring import freezing, reports
+
+
+@require_http_methods(["GET", "POST"])
+def index(request: SignedInRequest, slug: str) -> HttpResponse:
+    dataset = access.dataset_to_curate(request.user, slug)
+    form = SnapshotForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        snapshot = freezing.freeze(dataset=dataset, by=request.user, note=form.cleaned_data["note"])
+        return redirect("annotations:snapshot", slug, snapshot.number)
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "snapshots": dataset.snapshots.select_related("created_by").prefetch_related("exports"),
+        "standing": reports.standing(dataset),
+    }
+    return render(request, "scoring/snapshots.html", context, status=422 if form.errors else 200)
