@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 WORD = re.compile(r"\s+|\w+|[^\w\s]")
-MOST_WORDS = (
-    3000  # matching costs up to the square of this; longer texts are only trimmed at both ends
-)
+# matching costs up to the square of this; longer texts are only trimmed at both ends
+MOST_WORDS = 3000
 LEAST_ALIKE = 0.3  # of the words; below it nearly everything would be marked
 
 

@@ -38,12 +38,10 @@ elif not SECRET_KEY:
 env.seal()
 
 DEBUG = False
-IS_EMBEDDED = (
-    not REDIS_URL
-)  # laptop mode: our own broker on a private socket, workers started on demand
+# laptop mode: our own broker on a private socket, workers started on demand
+IS_EMBEDDED = not REDIS_URL
 
-# --- Application ----------------------------------------------------------------------------------
-# -----------------
+# --- Application
 
 INSTALLED_APPS = [
     "curator",
@@ -108,8 +106,7 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
-# --- Database -------------------------------------------------------------------------------------
-# -----------------
+# --- Database
 
 
 def database() -> dict[str, Any]:
@@ -130,8 +127,7 @@ def database() -> dict[str, Any]:
 
 DATABASES = {"default": database()}
 
-# --- People ---------------------------------------------------------------------------------------
-# -----------------
+# --- People
 
 AUTH_USER_MODEL = "curator.User"
 LOGIN_URL = "sign-in"
@@ -147,8 +143,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
-# --- Security -------------------------------------------------------------------------------------
-# -----------------
+# --- Security
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = CURATOR_HTTPS
 SESSION_COOKIE_HTTPONLY = True
@@ -183,8 +178,7 @@ FILE_UPLOAD_HANDLERS = [
 ]
 FILE_UPLOAD_TEMP_DIR = CURATOR_HOME / "run"
 
-# --- Files ----------------------------------------------------------------------------------------
-# -----------------
+# --- Files
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -201,7 +195,6 @@ STORAGES = {
 }
 
 # --- Celery: the database is the truth and the broker a doorbell
-# -----------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL or broker.embedded_url(CURATOR_HOME)
 CELERY_TASK_IGNORE_RESULT = True
@@ -214,9 +207,8 @@ CELERY_TASK_ROUTES = {"scoring.device_tasks.*": {"queue": "scoring"}}
 CELERY_TASK_CREATE_MISSING_QUEUES = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = (
-    2 if IS_EMBEDDED else 20
-)  # slept in full when anything runs; leases cover the rest
+# slept in full when anything runs; leases cover the rest
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 2 if IS_EMBEDDED else 20
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -239,8 +231,7 @@ CELERY_BEAT_SCHEDULE = {
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(CURATOR_HOME / "run" / "celerybeat-schedule")
 
-# --- Logging --------------------------------------------------------------------------------------
-# -----------------
+# --- Logging
 
 LOGGING = {
     "version": 1,

@@ -31,9 +31,8 @@ POLL = 0.2
 GRACE = 25.0  # seconds a process may take to stop
 LONGEST_BACKOFF = 15.0
 LONGEST_LOG = 5 * 1024 * 1024
-BOUND_CHILD = (
-    Path(__file__).parent / "lib" / "bound_child.py"
-)  # by its path: as a module it would load all of us
+# by its path: as a module it would load all of us
+BOUND_CHILD = Path(__file__).parent / "lib" / "bound_child.py"
 
 
 class AlreadySupervised(Refusal):

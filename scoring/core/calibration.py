@@ -15,9 +15,8 @@ STEEPEST = 50.0
 SLOPES = np.geomspace(0.05, 20.0, 90)  # tried for strengths in units of a member's own scale
 RATES = np.linspace(0.0, 0.495, 100)
 BINS = 400
-CHI_SQUARE_95 = (
-    3.841  # of one degree of freedom: twice the fall in log-likelihood that bounds a 95 % interval
-)
+# of one degree of freedom: twice the fall in log-likelihood that bounds a 95 % interval
+CHI_SQUARE_95 = 3.841
 
 
 @dataclass(frozen=True)

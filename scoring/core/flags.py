@@ -25,20 +25,21 @@ FLIPPED, AMBIGUOUS, CLEAR, STRONG = "flipped", "ambiguous", "clear", "strong"
 class FlagRule:
     """The thresholds of the default rule."""
 
-    trusted_accuracy: float = (
-        0.75  # out-of-bag, on right labels; below it a count of wrong ones means nothing
-    )
-    widest_noise_interval: float = 0.06  # half-width, beyond which the noise rate is not known
-    review_budget: float = 0.10  # the share flagged as flipped where the ensemble is not trusted
-    doubtful_to: float = (
-        0.60  # label probabilities up to this are ambiguous; below 0.5 the label is contradicted
-    )
-    split_from: float = 0.34  # votes between these are split
+    # out-of-bag accuracy on right labels below which a count of wrong ones means nothing
+    trusted_accuracy: float = 0.75
+    # half-width of the noise rate's interval beyond which the rate is not known
+    widest_noise_interval: float = 0.06
+    # the share flagged as flipped where the ensemble is not trusted
+    review_budget: float = 0.10
+    # label probabilities up to this are ambiguous; below 0.5 the label is contradicted
+    doubtful_to: float = 0.60
+    # votes between these are split
+    split_from: float = 0.34
     split_to: float = 0.66
-    weak_share: float = (
-        0.20  # of the smallest absolute strengths, where split votes make a pair ambiguous
-    )
-    strong_share: float = 0.10  # of the highest strengths
+    # of the smallest absolute strengths, where split votes make a pair ambiguous
+    weak_share: float = 0.20
+    # of the highest strengths
+    strong_share: float = 0.10
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)

@@ -18,9 +18,8 @@ Floats = npt.NDArray[np.float32]
 LAYERS = 3
 RELATED_LAYERS = (1, 2)  # whose states of prompt and response are multiplied
 COMPARED_LAYER = 2  # whose states of prompt and response are subtracted
-SURFACE_WEIGHT = (
-    4.0  # what standardised surface features count beside each dimension of an embedding
-)
+# what standardised surface features count beside each dimension of an embedding
+SURFACE_WEIGHT = 4.0
 FARTHEST = 8.0  # standard deviations, beyond which a feature is clipped
 
 

@@ -38,9 +38,8 @@ NEWTON_STEPS = 3
 GRADIENT_STEPS = 30
 TOLERANCE = 1e-3
 LEAST_CURVATURE = 1e-4
-EFFECT_SHARE = (
-    0.3  # of a response's mean squared feature norm: the prior variance of its own effect
-)
+# of a response's mean squared feature norm: the prior variance of its own effect
+EFFECT_SHARE = 0.3
 
 
 @dataclass(frozen=True)
