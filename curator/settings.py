@@ -110,19 +110,14 @@ USE_TZ = True
 
 
 def database() -> dict[str, Any]:
-    if DATABASE_URL:
-        parsed: dict[str, Any] = env.dj_db_url(
-            "DATABASE_URL", conn_max_age=60, conn_health_checks=True
-        )
-        return parsed
     path = CURATOR_HOME / "curator.sqlite3"
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "OPTIONS": sqlite.connection_options(),
-        "CONN_MAX_AGE": None,
-        "TEST": {"NAME": CURATOR_HOME / "test.sqlite3"},
-    }
+    found: dict[str, Any] = env.dj_db_url(
+        "DATABASE_URL", f"sqlite:///{path}", conn_max_age=60, conn_health_checks=True
+    )
+    if found["ENGINE"] == "django.db.backends.sqlite3":
+        test = {"NAME": CURATOR_HOME / "test.sqlite3"}
+        found |= {"OPTIONS": sqlite.connection_options(), "CONN_MAX_AGE": None, "TEST": test}
+    return found
 
 
 DATABASES = {"default": database()}

