@@ -19,7 +19,12 @@ env = Env(eager=False)
 env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 CURATOR_HOME = home.prepare(env.path("CURATOR_HOME", BASE_DIR / "var"))
-DATABASE_URL = env.str("DATABASE_URL", "")
+DATABASE: dict[str, Any] = env.dj_db_url(
+    "DATABASE_URL",
+    f"sqlite:///{CURATOR_HOME / 'curator.sqlite3'}",
+    conn_max_age=60,
+    conn_health_checks=True,
+)
 REDIS_URL = env.str("REDIS_URL", "")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
@@ -108,19 +113,13 @@ USE_TZ = True
 
 # --- Database
 
-
-def database() -> dict[str, Any]:
-    path = CURATOR_HOME / "curator.sqlite3"
-    found: dict[str, Any] = env.dj_db_url(
-        "DATABASE_URL", f"sqlite:///{path}", conn_max_age=60, conn_health_checks=True
-    )
-    if found["ENGINE"] == "django.db.backends.sqlite3":
-        test = {"NAME": CURATOR_HOME / "test.sqlite3"}
-        found |= {"OPTIONS": sqlite.connection_options(), "CONN_MAX_AGE": None, "TEST": test}
-    return found
-
-
-DATABASES = {"default": database()}
+if DATABASE["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASE |= {
+        "OPTIONS": sqlite.connection_options(),
+        "CONN_MAX_AGE": None,
+        "TEST": {"NAME": CURATOR_HOME / "test.sqlite3"},
+    }
+DATABASES = {"default": DATABASE}
 
 # --- People
 

@@ -4,7 +4,6 @@ people at hand."""
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -51,9 +50,8 @@ def pytest_configure() -> None:
     static = HOME / "static"
     static.mkdir(exist_ok=True)
     settings.STATIC_ROOT = static
-    settings.STORAGES["staticfiles"]["BACKEND"] = (
-        "django.contrib.staticfiles.storage.StaticFilesStorage"
-    )
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -86,9 +84,6 @@ def as_casey(client: Any, casey: User) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a small random encoder with MiniLM's tokenizer: everything real but good."""
-    yield str(factories.tiny_backbone(tmp_path_factory.mktemp("tiny-backbone")))
-
-
-__all__ = ["Role"]
+    return str(factories.tiny_backbone(tmp_path_factory.mktemp("tiny-backbone")))

@@ -2,9 +2,10 @@
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase as HypothesisTestCase
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from annotations import decisions
 from annotations.decisions import CannotDecide, resulting_preference
@@ -213,6 +214,4 @@ class Chain(RuleBasedStateMachine):
 
 class TestChain(HypothesisTestCase):
     def test_decisions_and_undos_in_any_order(self) -> None:
-        from hypothesis.stateful import run_state_machine_as_test
-
-        run_state_machine_as_test(Chain)
+        run_state_machine_as_test(Chain, settings=settings(max_examples=20, stateful_step_count=12))
