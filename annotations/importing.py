@@ -15,7 +15,7 @@ from typing import IO
 from django.conf import settings
 from django.core.files import File
 from django.db import models, transaction
-from django.db.models import Exists, OuterRef, Subquery, Value
+from django.db.models import Case, Exists, OuterRef, Subquery, Value, When
 from django.utils import timezone
 
 from annotations import staging
@@ -51,13 +51,14 @@ def run(row: Import) -> None:
         reader = PairReader(file, layout=row.format or AUTO, cap=settings.MAX_IMPORT_BYTES)
         try:
             for rows in batches(reader.pairs(), BATCH):
-                staging.stage(row, rows, counts, report)
-                work.renew(
-                    row,
-                    bytes_read=reader.bytes_read,
-                    found_format=reader.found_format,
-                    **asdict(counts),
-                )
+                with transaction.atomic():  # who has lost the lease stages nothing more
+                    staging.stage(row, rows, counts, report)
+                    work.renew(
+                        row,
+                        bytes_read=reader.bytes_read,
+                        found_format=reader.found_format,
+                        **asdict(counts),
+                    )
         except UnreadableFile as error:
             raise Refusal(str(error)) from error
         if counts.read == 0:
@@ -89,6 +90,8 @@ def _publish(row: Import, counts: Counts) -> None:
     created = _publish_pairs(row, fresh)
     _publish_annotators(row, dataset)
     labels_created = _publish_labels(row)
+    # also those that another import published while this one was staging
+    counts.duplicates = counts.read - counts.refused - created
     work.finish(row, created=created, labels_created=labels_created, **asdict(counts))
     logger.info("import published import=%s dataset=%s created=%d", row.pk, dataset.slug, created)
 
@@ -121,7 +124,7 @@ def _publish_annotators(row: Import, dataset: Dataset) -> None:
 
 def _publish_labels(row: Import) -> int:
     """Labels of the pairs that this import staged, unless their annotator has spoken of the pair
-    before."""
+    before. A pair that another import published meanwhile may stand the other way round."""
     into = row.dataset_id
     published = PreferencePair.objects.filter(dataset=into, digest=OuterRef("pair__digest"))
     annotator = Annotator.objects.filter(
@@ -131,6 +134,12 @@ def _publish_labels(row: Import) -> int:
     rows = StagedLabel.objects.filter(pair__imported_in=row).annotate(
         new_pair=Subquery(published.values("pk")[:1]),
         new_annotator=Subquery(annotator.values("pk")[:1]),
+        said_here=Case(
+            When(Exists(published.filter(response_a=OuterRef("pair__response_a"))), "preference"),
+            When(preference="a", then=Value("b")),
+            When(preference="b", then=Value("a")),
+            default="preference",
+        ),
         new_import=_number(row.pk),
         no_aspects=Value({}, output_field=models.JSONField()),
         now=_now(),
@@ -139,7 +148,7 @@ def _publish_labels(row: Import) -> int:
         rows.filter(~Exists(said))
         .order_by("pk")
         .values_list(
-            "new_pair", "new_annotator", "preference", "meta", "new_import", "no_aspects", "now"
+            "new_pair", "new_annotator", "said_here", "meta", "new_import", "no_aspects", "now"
         )
     )
     columns = ["pair", "annotator", "preference", "meta", "imported_in", "aspects", "created_at"]
@@ -184,9 +193,10 @@ def _report(row: Import, counts: Counts) -> Iterator[Report]:
 
 
 def _keep_report(row: Import, file: IO[str], counts: Counts) -> None:
+    work.renew(row, **asdict(counts))  # who has lost the lease leaves no file behind
     storage = row.report.storage
     if row.report.name:
         storage.delete(row.report.name)
     file.seek(0)
     name = storage.save(f"reports/import-{row.pk}-refused.csv", File(file.buffer))  # type: ignore[attr-defined]  # a text file has one
-    work.renew(row, report=name, **asdict(counts))
+    work.renew(row, report=name)

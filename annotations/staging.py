@@ -131,11 +131,17 @@ def _add_labels(batch: Batch, same: Known, read: ReadPair, labels: Iterable[Pars
     ):  # published: stage the pair again to carry the labels; it is not published twice
         same.staged = _staged(batch.row, read)
         same.staged.source_id = ""
+        if read.pair.is_in_order != same.is_in_order:
+            _exchange_responses(same.staged)  # stands as the published one does, and its labels
         batch.new_pairs.append(same.staged)
     _keep_labels(batch, same, same.staged, new)
     same.staged.source_preference = source_preference(same.labels.values())
     if same.staged.pk is not None:
         batch.changed_pairs[same.staged.pk] = same.staged
+
+
+def _exchange_responses(staged: StagedPair) -> None:
+    staged.response_a, staged.response_b = staged.response_b, staged.response_a
 
 
 def _keep_labels(

@@ -213,6 +213,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 10,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
+    "max_retries": 1,  # of a message on its way out; without it a request waits as long as Redis
+    "interval_start": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False  # a message that cannot be sent now is sent by the sweep
 CELERY_BEAT_SCHEDULE = {

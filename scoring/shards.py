@@ -96,10 +96,10 @@ def go_on(run: AnyRun) -> None:
     if failed is not None:
         fail(run, f"Shard {failed.position + 1} of {run.shards.count()} failed: {failed.problem}")
     elif open_shards.exists():
-        for shard_id in open_shards.filter(status=Work.Status.QUEUED).values_list("pk", flat=True)[
-            :MOST_MESSAGES
-        ]:
-            ring(steps.shard, shard_id=shard_id)
+        waiting = open_shards.filter(status=Work.Status.QUEUED).values_list("pk", flat=True)
+        for shard_id in waiting[:MOST_MESSAGES]:
+            if not ring(steps.shard, shard_id=shard_id):
+                break  # the sweep rings for the rest when the broker is back
     else:
         ring(steps.end, run_id=run.pk)
 

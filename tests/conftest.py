@@ -1,44 +1,17 @@
-"""What every test stands on: a home of its own, no service unless the environment names one, and
-people at hand."""
+"""What every test stands on: people and data at hand, and no built assets needed."""
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from django.conf import settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
-HOME = Path(tempfile.mkdtemp(prefix="curator-tests-"))
-XDIST_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-
-
-def _of_this_process(url: str) -> str:
-    """The Redis URL with a database number of this test process's own."""
-    number = int("".join(filter(str.isdigit, XDIST_WORKER)) or 0) + 1
-    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))
-
-
-# Before anything of Curator's is imported: its settings read the environment once.
-os.environ["CURATOR_HOME"] = str(HOME)
-os.environ["SECRET_KEY"] = "for-tests-only"
-os.environ["LOG_LEVEL"] = "WARNING"
-os.environ["DJANGO_SETTINGS_MODULE"] = "curator.settings"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop here
-os.environ.pop("CURATOR_HTTPS", None)
-if os.environ.get("REDIS_URL"):
-    os.environ["REDIS_URL"] = _of_this_process(os.environ["REDIS_URL"])
-
-from django.conf import settings  # noqa: E402
-from hypothesis import HealthCheck  # noqa: E402
-from hypothesis import settings as hypothesis_settings  # noqa: E402
-
-from annotations.models import Dataset  # noqa: E402
-from curator.models import User  # noqa: E402
-from tests import factories  # noqa: E402
+from annotations.models import Dataset
+from curator.models import User
+from tests import factories
+from tests.environment import HOME
 
 hypothesis_settings.register_profile(
     "curator", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -53,10 +26,6 @@ def pytest_configure() -> None:
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-import ijson
 import pyarrow
 import pyarrow.parquet
 
@@ -36,6 +36,8 @@ GZIP, XZ, PARQUET, ZIP, ZSTD = (
 )
 UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# a whole string, a mark outside strings, or the quote of a string whose end is not read yet
+JSON_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 
 
 class UnreadableFile(ValueError):
@@ -210,28 +212,21 @@ def _lines(stream: io.BufferedReader) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _json_lines(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
-    decoder = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
     for number, line in _lines(stream):
         if line is None:
             yield BadRow(number, f"the line is longer than {LONGEST_LINE // 1024**2} MiB")
-            continue
-        if not line.strip():
-            continue
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            yield BadRow(
-                number,
-                f"not valid UTF-8 at byte {error.start + 1} of the line",
-                line[:80].decode(errors="replace"),
-            )
-            continue
-        yield _json_row(number, text, decoder)
+        elif line.strip():
+            yield _json_row(number, line.strip())
 
 
-def _json_row(number: int, text: str, decoder: json.JSONDecoder) -> Row | BadRow:
+def _json_row(number: int, line: bytes) -> Row | BadRow:
     try:
-        value = decoder.decode(text)
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        reason = f"not valid UTF-8 at byte {error.start + 1} of the row"
+        return BadRow(number, reason, line[:80].decode(errors="replace"))
+    try:
+        value = STRICT_JSON.decode(text)
     except RecursionError:
         return BadRow(number, "nested too deeply", text[:80])
     except ValueError as error:
@@ -242,38 +237,47 @@ def _json_row(number: int, text: str, decoder: json.JSONDecoder) -> Row | BadRow
 
 
 def _json_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
-    """The objects of one JSON array, parsed as they come."""
-    guarded = _ItemGuard(stream)
-    number = 0
-    try:
-        for value in ijson.items(guarded, "item", use_float=True):
-            number += 1
-            guarded.since_item = 0
-            yield (
-                Row(number, value)
-                if isinstance(value, dict)
-                else BadRow(number, "not a JSON object")
-            )
-    except (ijson.JSONError, RecursionError) as error:
-        raise UnreadableFile(
-            f"The JSON breaks off or is not valid after row {number}: {error}"[:300]
-        ) from error
+    for number, element in enumerate(_elements(stream), start=1):
+        yield _json_row(number, element.strip())
 
 
-class _ItemGuard:
-    """Stops a parser that is being fed one endless item."""
+def _elements(stream: io.BufferedReader) -> Iterator[bytes]:
+    """The text of each element of a JSON array, without holding more than one.
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self.stream, self.since_item = stream, 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
-        self.since_item += len(data)
-        if self.since_item > LONGEST_LINE + CHUNK:
+    Only strings, brackets and commas are told apart here: what an element holds is parsed as a line
+    of JSON lines is, so that both are as strict, and none can nest deeper than memory allows.
+    """
+    text, start, at, depth, count = b"", 0, 0, 0, 0
+    while data := stream.read(max(CHUNK, len(text) // 4)):
+        text, start, at = text[start:] + data, 0, at - start
+        for token in JSON_MARK.finditer(text, at):
+            mark, at = token[0], token.end()
+            if mark in (b"[", b"{"):
+                depth += 1
+                start = at if depth == 1 else start
+                continue
+            if mark in (b"]", b"}"):
+                depth -= 1
+            if mark == b'"':
+                at = token.start()
+                break
+            if depth == 0 or (depth == 1 and mark == b","):
+                element = text[start : token.start()]
+                if count or depth or element.strip():
+                    count += 1
+                    yield element
+                start = at
+            if depth == 0:
+                if mark != b"]" or text[at:].strip() or stream.read(CHUNK).strip():
+                    raise UnreadableFile(f"The JSON is not one array: it errs at row {count}.")
+                return
+        else:
+            at = len(text)
+        if len(text) - start > LONGEST_LINE:
             raise UnreadableFile(
                 f"One row of the JSON array is longer than {LONGEST_LINE // 1024**2} MiB."
             )
-        return data
+    raise UnreadableFile(f"The JSON breaks off after row {count}.")
 
 
 def _csv_rows(stream: io.BufferedReader) -> Iterator[Row | BadRow]:
@@ -361,7 +365,7 @@ def _parquet_rows(file: IO[bytes], cap: int) -> Iterator[Row | BadRow]:
                 )
             for columns in batch.to_pylist():
                 number += 1
-                yield Row(number, columns)
+                yield Row(number, _as_json(columns))
     except UnicodeDecodeError as error:
         raise UnreadableFile(
             f"The Parquet file holds text that is not UTF-8 after row {number}."
@@ -374,6 +378,17 @@ def _parquet_rows(file: IO[bytes], cap: int) -> Iterator[Row | BadRow]:
         ) from error
 
 
+def _as_json(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns as JSON would hold them: times and decimals as text, bytes as the text they
+    are."""
+    value: dict[str, Any] = json.loads(json.dumps(columns, default=_as_text))
+    return value
+
+
+def _as_text(value: object) -> str:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -383,3 +398,6 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number in JSON")
+
+
+STRICT_JSON = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)

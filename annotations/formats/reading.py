@@ -1,5 +1,6 @@
 """A file of preference pairs, read to its end: each row is a pair, or a reason why it is none."""
 
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -11,6 +12,7 @@ from annotations.formats.parsed import ParsedPair, RowError, check_storable
 __all__ = ["PairReader", "ReadPair", "Refused", "UnreadableFile"]
 
 EXCERPT = 80
+LONGEST_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,15 @@ class PairReader:
             self._layout = self._layout or layout
             return ReadPair(row.line, layout.parse(row.columns))
         except RowError as error:
-            return Refused(row.line, str(error), *_excerpt(row))
+            return Refused(row.line, str(error)[:LONGEST_REASON], *_excerpt(row))
 
 
 def _excerpt(row: Row) -> tuple[str, str]:
     """The row's id and the beginning of its text, made printable."""
-    source_id = str(row.columns.get("id") or "")[:EXCERPT]
-    for name in ("prompt", "chosen", "response_a"):
-        if value := row.columns.get(name):
-            return _printable(source_id), _printable(str(value)[:EXCERPT])
-    return _printable(source_id), ""
+    text = next(filter(None, map(row.columns.get, ("prompt", "chosen", "response_a"))), "")
+    return _printable(row.columns.get("id") or ""), _printable(text)
 
 
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode().replace("\x00", "\ufffd")
+def _printable(value: object) -> str:
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    return text[:EXCERPT].encode(errors="replace").decode().replace("\x00", "\ufffd")

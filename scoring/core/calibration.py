@@ -33,7 +33,8 @@ class Estimate:
 
 
 def sigmoid(x: Floats) -> Floats:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x)))
+    decay = np.exp(-np.abs(x))  # of the distance from 0, so that neither tail is rounded away
+    return np.asarray(np.where(x >= 0, 1.0, decay) / (1.0 + decay))
 
 
 def log_sigmoid(x: Floats) -> Floats:
@@ -50,7 +51,7 @@ def fit_slope(strengths: Floats) -> float:
         middle = 0.5 * (low + high)
         gradient = float(np.mean(strengths * sigmoid(-middle * strengths)))
         low, high = (middle, high) if gradient > 0 else (low, middle)
-    return 0.5 * (low + high)
+    return low  # exactly 0 where no slope helps
 
 
 def label_probability(strengths: Floats, slope: float) -> Floats:

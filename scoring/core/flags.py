@@ -63,9 +63,10 @@ def confident_cut(probabilities: Floats, strengths: Floats) -> float:
 
     With A and B exchangeable, the class threshold of confident learning (Northcutt et al. 2021;
     cleanlab's `confident_learning`) is the mean probability t of the given labels, and a label is
-    wrong when the other response has a probability of at least t: p <= 1 - t.
+    wrong when the other response has a probability of at least t and is the likelier one: p <= 1 -
+    t and p < 0.5. The two differ only where the calibration knows nothing and all p are 0.5.
     """
-    wrong = probabilities <= 1.0 - float(probabilities.mean())
+    wrong = (probabilities <= 1.0 - float(probabilities.mean())) & (probabilities < 0.5)
     return float(np.nextafter(strengths[wrong].max(), np.inf)) if wrong.any() else -np.inf
 
 
@@ -95,7 +96,7 @@ def flag(
         accuracy, noise, trusted_accuracy=rule.trusted_accuracy, widest=rule.widest_noise_interval
     ):
         cut, cut_by = confident_cut(probabilities, strengths), "confident learning"
-        ambiguous = doubtful | (split & weak)
+        ambiguous = contradicted | doubtful | (split & weak)
     else:
         cut, cut_by = budget_cut(strengths, rule.review_budget), "review budget"
         ambiguous = contradicted | ((doubtful | split) & weak)

@@ -12,4 +12,5 @@ def wilson(hits: int, count: int) -> Estimate | None:
     share, z2 = hits / count, Z_95**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = Z_95 / (1 + z2 / count) * ((share * (1 - share) + z2 / (4 * count)) / count) ** 0.5
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Estimate(share, min(share, low), max(share, high))  # rounding may have passed the share

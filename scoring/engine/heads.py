@@ -48,7 +48,7 @@ class Slices:
         rows = {name: self.codes[i] for i, name in enumerate(self.names)}
         nothing = np.zeros(len(self.names), dtype=np.float32)
         return np.array([rows.get(name, nothing) for name in names], dtype=np.float32).reshape(
-            len(names), -1
+            len(names), len(self.names)
         )
 
 

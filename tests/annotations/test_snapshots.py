@@ -1,0 +1,77 @@
+"""Snapshots: where a dataset stands, frozen for good under a digest."""
+
+import pytest
+
+from annotations import decisions, snapshots
+from annotations.models import Dataset, Snapshot, Verdict
+from annotations.snapshots import NothingToFreeze
+from curator.lib.refusals import Forbidden
+from curator.models import User
+from tests import factories
+
+
+def decide(dataset: Dataset, number: int, verdict: Verdict, by: User) -> None:
+    pair = dataset.pairs.get(source_id=f"pair-{number}")
+    decisions.decide(pair=pair, verdict=verdict, by=by, based_on=pair.decision_id)
+
+
+def freeze(dataset: Dataset, by: User) -> Snapshot:
+    return snapshots.freeze(dataset=dataset, by=by)
+
+
+def test_a_snapshot_holds_the_label_that_holds_for_every_pair(
+    dataset: Dataset, casey: User
+) -> None:
+    factories.pairs(dataset, 5)
+    for number, verdict in enumerate((Verdict.KEEP, Verdict.FLIP, Verdict.TIE, Verdict.DROP)):
+        decide(dataset, number, verdict, casey)
+    snapshot = freeze(dataset, casey)
+    frozen = dict(snapshot.rows.values_list("pair__source_id", "preference"))
+    assert frozen == {"pair-0": "a", "pair-1": "b", "pair-2": "tie", "pair-3": "", "pair-4": "a"}
+    assert snapshot.counts["verdicts"] == {"keep": 1, "flip": 1, "tie": 1, "drop": 1, "": 1}
+    assert (snapshot.pairs_count, snapshot.decided_count) == (5, 4)
+
+
+def test_later_decisions_do_not_reach_a_snapshot(dataset: Dataset, casey: User) -> None:
+    factories.pairs(dataset, 2)
+    snapshot = freeze(dataset, casey)
+    decide(dataset, 0, Verdict.DROP, casey)
+    assert set(snapshot.rows.values_list("verdict", flat=True)) == {""}
+
+
+def test_freezing_twice_gives_the_same_snapshot(dataset: Dataset, casey: User) -> None:
+    factories.pairs(dataset, 2)
+    assert freeze(dataset, casey) == freeze(dataset, casey)
+    decide(dataset, 0, Verdict.DROP, casey)
+    assert freeze(dataset, casey).number == 2
+
+
+def test_the_same_content_has_the_same_digest_in_another_dataset(casey: User) -> None:
+    one, other = (factories.dataset(slug, curators=[casey]) for slug in ("one", "other"))
+    rows = [factories.row(number) for number in range(4)]
+    factories.imported(one, rows)
+    factories.imported(other, rows[::-1])
+    assert freeze(one, casey).digest == freeze(other, casey).digest
+    decide(other, 2, Verdict.FLIP, casey)
+    assert freeze(one, casey).digest != freeze(other, casey).digest
+
+
+def test_an_undone_decision_leads_back_to_the_first_digest(dataset: Dataset, casey: User) -> None:
+    pair = factories.pairs(dataset, 2)[0]
+    first = freeze(dataset, casey)
+    decision = decisions.decide(pair=pair, verdict=Verdict.DROP, by=casey, based_on=None)
+    freeze(dataset, casey)
+    decisions.undo(decision=decision, by=casey)
+    assert freeze(dataset, casey).digest == first.digest
+
+
+def test_an_empty_dataset_is_not_frozen(dataset: Dataset, casey: User) -> None:
+    with pytest.raises(NothingToFreeze, match="import some first"):
+        freeze(dataset, casey)
+    assert not dataset.snapshots.exists()
+
+
+def test_only_curators_and_owners_freeze(dataset: Dataset) -> None:
+    factories.pairs(dataset, 1)
+    with pytest.raises(Forbidden):
+        freeze(dataset, factories.user("stranger"))

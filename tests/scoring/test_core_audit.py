@@ -1,0 +1,138 @@
+"""Audits: figures equal to scikit-learn's, whatever is tied, and intervals of shares."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from scoring.core import audit
+from scoring.core.intervals import wilson
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+
+@st.composite
+def judged(draw: Any) -> tuple[Floats, Booleans]:
+    """Suspicions, many of them equal, and a truth that knows right labels and wrong ones."""
+    kinds = draw(st.sampled_from([4, 1000]))
+    suspicion = draw(st.lists(st.integers(-kinds, kinds), min_size=2, max_size=40))
+    wrong = draw(
+        st.lists(st.booleans(), min_size=len(suspicion), max_size=len(suspicion)).filter(
+            lambda values: 0 < sum(values) < len(values)
+        )
+    )
+    return np.array(suspicion) / kinds, np.array(wrong)
+
+
+@given(judged())
+def test_auroc_is_sklearns_with_and_without_ties(case: tuple[Floats, Booleans]) -> None:
+    suspicion, wrong = case
+    assert audit.auroc(suspicion, wrong) == pytest.approx(roc_auc_score(wrong, suspicion))
+
+
+@given(judged())
+def test_average_precision_is_sklearns_with_and_without_ties(
+    case: tuple[Floats, Booleans],
+) -> None:
+    suspicion, wrong = case
+    expected = average_precision_score(wrong, suspicion)
+    assert audit.average_precision(suspicion, wrong) == pytest.approx(expected)
+
+
+@given(judged())
+def test_the_review_curve_rises_to_all_wrong_labels(case: tuple[Floats, Booleans]) -> None:
+    curve = audit.review_curve(*case)
+    shares, found = zip(*curve, strict=True)
+    assert list(shares) == sorted(shares)
+    assert list(found) == sorted(found)
+    assert curve[-1] == (1.0, 1.0)
+
+
+def test_the_review_curve_says_what_reviewing_the_most_suspect_finds() -> None:
+    suspicion = np.arange(100.0)
+    wrong = np.zeros(100, dtype=np.bool_)
+    wrong[[99, 98, 60, 10]] = True
+    curve = dict(audit.review_curve(suspicion, wrong))
+    assert (curve[0.01], curve[0.02], curve[0.20], curve[0.40], curve[0.75], curve[1.0]) == (
+        0.25,
+        0.5,
+        0.5,
+        0.75,
+        0.75,
+        1.0,
+    )
+
+
+@given(st.integers(0, 300), st.floats(0.0, 1.0), st.integers(0, 2**32 - 1))
+def test_exactly_the_share_asked_for_is_planted(count: int, share: float, seed: int) -> None:
+    planted = audit.plant(count, share, np.random.default_rng(seed))
+    assert planted.shape == (count,)
+    assert planted.sum() == round(share * count)
+
+
+def test_the_same_seed_plants_the_same_labels_and_another_one_others() -> None:
+    first, again, other = (audit.plant(200, 0.1, np.random.default_rng(s)) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_an_audit_says_how_good_the_flags_are() -> None:
+    suspicion = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
+    wrong = np.array([True, False, True, False, False])
+    found = audit.audit(suspicion, wrong, flagged=suspicion >= 4.0)
+    assert (found.flagged, found.precision, found.recall) == (2, 0.5, 0.5)
+    assert found.auroc == pytest.approx(5 / 6)
+    assert found.average_precision == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_where_nothing_was_flagged_there_is_no_precision() -> None:
+    wrong = np.array([True, False])
+    found = audit.audit(np.array([1.0, 0.0]), wrong, flagged=np.zeros(2, dtype=np.bool_))
+    assert (found.precision, found.recall) == (None, 0.0)
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_a_truth_of_one_kind_only_cannot_judge(wrong: bool) -> None:
+    truth = np.full(3, wrong)
+    with pytest.raises(ValueError, match="right labels and wrong ones"):
+        audit.audit(np.arange(3.0), truth, flagged=truth)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (10, 10, 0.7225, 1.0),
+        (15, 148, 0.0624, 0.1605),  # Newcombe 1998, table I, as the next two
+        (81, 263, 0.2553, 0.3662),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilsons_interval_has_the_known_values(
+    hits: int, count: int, low: float, high: float
+) -> None:
+    found = wilson(hits, count)
+    assert found is not None
+    assert (found.low, found.high) == (
+        pytest.approx(low, abs=6e-5),
+        pytest.approx(high, abs=6e-5),
+    )
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilsons_interval_holds_the_share_and_lies_within_0_and_1(case: tuple[int, int]) -> None:
+    hits, count = case
+    found = wilson(hits, count)
+    assert found is not None
+    assert found.estimate == hits / count
+    assert 0.0 <= found.low <= found.estimate <= found.high <= 1.0
+
+
+def test_of_nothing_there_is_no_share() -> None:
+    assert wilson(0, 0) is None
