@@ -141,7 +141,7 @@ def folder_of(reference: str) -> Path:
                 "The default backbone is not installed: pip install -r requirements.txt."
             )
         return Path(package.origin).parent / "model"
-    path = Path(reference).expanduser()
+    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - Path's raises for an unknown ~name
     if path.is_dir():
         return path
     if reference.startswith((".", "/", "~")):
@@ -168,7 +168,11 @@ def check_folder(folder: Path) -> None:
         raise BackboneUnavailable(
             f"{folder.name} has no safetensors weights; pickled weights are not loaded."
         )
-    if "auto_map" in json.loads((folder / "config.json").read_text()):
+    try:
+        needs_code = "auto_map" in json.loads((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise BackboneUnavailable(f"The config.json of {folder.name} is not JSON.") from error
+    if needs_code:
         raise BackboneUnavailable(
             f"{folder.name} needs code of its own to run, which Curator does not run."
         )
@@ -185,18 +189,25 @@ def load(reference: str) -> Backbone:
     dtype = torch.bfloat16 if device.type == "cuda" or has_fast_bfloat16() else torch.float32
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-        model = AutoModel.from_pretrained(
+        model, report = AutoModel.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation="sdpa",
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
+        layers = _cut_above(model)
+    except Exception as error:  # there are many ways in which others' files can be wrong
         raise BackboneUnavailable(
             f"{reference} cannot be loaded as an encoder: {error}"[:300]
         ) from error
-    layers = _cut_above(model)
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:  # they would be random, and others in every process
+        raise BackboneUnavailable(
+            f"{reference} has no weights for {len(missing)} parts of its encoder, such as "
+            f"{missing[0]}."
+        )
     return Backbone(
         reference=reference,
         digest=digest_of(folder, layers, dtype),
@@ -222,9 +233,7 @@ def _cut_above(model: Any) -> tuple[int, ...]:
 def digest_of(folder: Path, layers: tuple[int, ...], dtype: torch.dtype) -> str:
     """Names everything that shapes a vector: weights, tokenizer, pooling, truncation and
     precision."""
-    names = sorted(
-        [*folder.glob("*.safetensors"), *folder.glob("tokenizer*"), folder / "config.json"]
-    )
+    names = sorted({path for wanted in WANTED_FILES for path in folder.glob(wanted)})
     files = [[path.name, digests.of_file(path)] for path in names]
     return digests.of_value([files, "mean of tokens, unit length", layers, MOST_TOKENS, str(dtype)])
 

@@ -24,7 +24,7 @@ LIST_ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)
 SENTENCE_END = re.compile(r"[.!?]+(?:\s|$)")
 DIGIT = re.compile(r"\d")
 OPENING = re.compile(r"\s*(yes|no|sure|ok|well|i )", re.IGNORECASE)
-ENDINGS = ".!?\"')}`"
+ENDINGS = tuple(".!?\"')}`")
 REFUSAL_WITHIN = 120
 LONGEST_WORD = 20.0
 COUNT = 21
@@ -53,7 +53,7 @@ def _of(prompt: str, response: str) -> list[float]:
         math.log1p(response.count("**")),
         math.log1p(len(DIGIT.findall(response))),
         float(ending.endswith("?")),
-        float(ending[-1:] in ENDINGS),
+        float(ending.endswith(ENDINGS)),
         float(REFUSAL.search(response) is not None),
         float(REFUSAL.search(response[:REFUSAL_WITHIN]) is not None),
         float(OPENING.match(response) is not None),

@@ -38,6 +38,7 @@ NEWTON_STEPS = 3
 GRADIENT_STEPS = 30
 TOLERANCE = 1e-3
 LEAST_CURVATURE = 1e-4
+LEAST_RIDGE = 1e-6  # an empty bag, or one of equal responses, gets weights of 0 and not of 0 / 0
 # of a response's mean squared feature norm: the prior variance of its own effect
 EFFECT_SHARE = 0.3
 
@@ -155,7 +156,7 @@ def _solve(
     diagonal = (design.squares @ mask) / design.x.shape[
         1
     ]  # mean diagonal of each bag's Gram matrix
-    ridge = diagonal * torch.tensor(PENALTIES).repeat(members) / 4.0
+    ridge = (diagonal * torch.tensor(PENALTIES).repeat(members) / 4.0).clamp_min(LEAST_RIDGE)
     point = design.zeros(mask.shape[1])
     f = torch.zeros_like(mask)
     for step in range(1, NEWTON_STEPS + 1):

@@ -119,10 +119,7 @@ def test_wilsons_interval_has_the_known_values(
 ) -> None:
     found = wilson(hits, count)
     assert found is not None
-    assert (found.low, found.high) == (
-        pytest.approx(low, abs=6e-5),
-        pytest.approx(high, abs=6e-5),
-    )
+    assert [found.low, found.high] == pytest.approx([low, high], abs=6e-5)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

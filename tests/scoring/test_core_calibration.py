@@ -62,9 +62,7 @@ def test_the_slope_is_never_negative(strengths: Floats) -> None:
     assert 0.0 <= calibration.fit_slope(strengths) <= calibration.STEEPEST
 
 
-@given(
-    arrays(np.float64, st.integers(1, 30), elements=st.floats(-6.0, 6.0)), st.floats(0.01, 5.0)
-)
+@given(arrays(np.float64, st.integers(1, 30), elements=st.floats(-6.0, 6.0)), st.floats(0.01, 5.0))
 def test_probabilities_lie_between_0_and_1_and_rise_with_strength(
     strengths: Floats, slope: float
 ) -> None:

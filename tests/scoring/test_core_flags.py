@@ -122,9 +122,7 @@ def test_a_label_that_the_ensemble_agrees_with_is_never_flipped(
 
 @given(strengths_of_any_kind, st.floats(0.0, 1.0))
 def test_the_review_budget_is_kept(strengths: Floats, budget: float) -> None:
-    found = flagged(
-        strengths, accuracy=POOR, noise=UNKNOWN, rule=FlagRule(review_budget=budget)
-    )
+    found = flagged(strengths, accuracy=POOR, noise=UNKNOWN, rule=FlagRule(review_budget=budget))
     assert found.cut_by == "review budget"
     assert (found.flags == FLIPPED).sum() <= np.ceil(budget * len(strengths))
 

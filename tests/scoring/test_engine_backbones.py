@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 from scoring.engine import backbones
 from scoring.engine.backbones import MOST_TOKENS, Backbone, BackboneUnavailable
@@ -236,8 +237,36 @@ def test_a_model_that_brings_code_is_refused(folder: Path) -> None:
         ("tokenizer.json", b"{ half"),
     ],
 )
-def test_a_broken_folder_is_refused(folder: Path, name: str, content: bytes) -> None:
+def test_a_folder_with_a_broken_file_is_refused(folder: Path, name: str, content: bytes) -> None:
     assert (folder / name).exists()
     (folder / name).write_bytes(content)
-    with pytest.raises(BackboneUnavailable):
+    with pytest.raises(
+        BackboneUnavailable, match=r"^.* (is not JSON|cannot be loaded as an encoder)"
+    ):
         backbones.load(str(folder))
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": 64}, {"hidden_size": "many"}])
+def test_weights_that_do_not_fit_the_config_are_refused(
+    folder: Path, changes: dict[str, object]
+) -> None:
+    edit(folder / "config.json", **changes)
+    with pytest.raises(BackboneUnavailable, match="cannot be loaded as an encoder"):
+        backbones.load(str(folder))
+
+
+def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
+    edit(folder / "config.json", num_hidden_layers=8)
+    with pytest.raises(BackboneUnavailable, match=r"no weights for 32 parts .*encoder\.layer\.6"):
+        backbones.load(str(folder))
+
+
+def test_an_encoder_without_a_pooler_is_taken_as_it_is(folder: Path, backbone: Backbone) -> None:
+    """Checkpoints of language models have none, and what it would compute is not read."""
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "pooler" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    np.testing.assert_allclose(
+        embedded(backbones.load(str(folder)), TEXTS), embedded(backbone, TEXTS), atol=1e-5
+    )

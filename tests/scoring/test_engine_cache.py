@@ -92,9 +92,7 @@ def test_vectors_of_another_shape_are_not_handed_out(cache: EmbeddingCache) -> N
 def test_a_writer_that_dies_in_the_middle_leaves_nothing(cache: EmbeddingCache) -> None:
     with closing(sqlite3.connect(cache.path)) as dying:
         dying.execute("BEGIN IMMEDIATE")
-        dying.execute(
-            "INSERT INTO embedding VALUES (?, ?, ?)", (keys(1)[0], 7, b"half a vector")
-        )
+        dying.execute("INSERT INTO embedding VALUES (?, ?, ?)", (keys(1)[0], 7, b"half a vector"))
     assert cache.missing(keys(1)) == keys(1)
     cache.put(keys(1), [7], vectors(1))
     assert cache.missing(keys(1)) == []

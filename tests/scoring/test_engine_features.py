@@ -28,7 +28,7 @@ def looks(count: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).random((count, surface.COUNT), dtype=np.float32)
 
 
-@given(st.integers(0, 4), st.integers(1, 8))
+@given(st.integers(1, 4), st.integers(1, 8))
 def test_there_are_as_many_features_as_announced(count: int, dimension: int) -> None:
     prompts, responses = (embeddings(count, dimension, seed) for seed in (1, 2))
     assert features(prompts, responses, looks(count)).shape == (count, width(dimension))
@@ -50,8 +50,8 @@ def test_features_hold_the_response_its_likeness_to_the_prompt_and_its_looks() -
 
 
 def test_training_responses_are_standardised_and_their_looks_weigh_more() -> None:
-    rows = np.random.default_rng(0).normal(5.0, 3.0, size=(400, surface.COUNT + 7))
-    rows = rows.astype(np.float32)
+    normal = np.random.default_rng(0).normal(5.0, 3.0, size=(400, surface.COUNT + 7))
+    rows = normal.astype(np.float32)
     scaled = Scaling.of(rows).apply(rows)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-4)

@@ -1,0 +1,166 @@
+"""Who may open and change what: every address of the project, for every kind of person."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from curator.models import User
+from tests import factories
+from tests.scenarios import Scene
+
+OPEN = {"sign-in", "sign-in-link", "health", "favicon"}  # to anybody
+SIGNED_IN = {"scoring:datasets", "annotations:dataset-new", "machinery", "sign-out"}
+MEMBERS = {"scoring:overview"}
+CURATORS = {
+    "annotations:import-new",
+    "annotations:import",
+    "annotations:import-cancel",
+    "annotations:import-report",
+    "annotations:snapshot",
+    "annotations:export",
+    "annotations:download",
+    "scoring:pairs",
+    "scoring:pair",
+    "scoring:decide",
+    "scoring:skip",
+    "scoring:review",
+    "scoring:review-end",
+    "scoring:undo",
+    "scoring:ensembles",
+    "scoring:ensemble",
+    "scoring:score",
+    "scoring:training-cancel",
+    "scoring:training-retry",
+    "scoring:run",
+    "scoring:run-cancel",
+    "scoring:run-retry",
+    "scoring:audit",
+    "scoring:snapshots",
+}
+CHANGING = {  # addresses that only take POST
+    "annotations:import-cancel",
+    "annotations:export",
+    "scoring:decide",
+    "scoring:skip",
+    "scoring:undo",
+    "scoring:score",
+    "scoring:training-cancel",
+    "scoring:training-retry",
+    "scoring:run-cancel",
+    "scoring:run-retry",
+    "scoring:audit",
+}
+
+
+def names(patterns: Any, prefix: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{prefix}{pattern.namespace}:" if pattern.namespace else prefix
+            yield from names(pattern.url_patterns, inner)
+        elif isinstance(pattern, URLPattern):
+            yield f"{prefix}{pattern.name}"
+
+
+def address(name: str, scene: Scene) -> str:
+    values = {
+        "slug": scene.dataset.slug,
+        "import_id": scene.imported.pk,
+        "number": scene.snapshot.number,
+        "export_id": scene.export.pk,
+        "pair_id": scene.pair.pk,
+        "name": scene.ensemble.name,
+        "run_id": scene.run.pk,
+    }
+    namespace, _, short = name.rpartition(":")
+    resolver: Any = get_resolver()
+    if namespace:
+        resolver = resolver.namespace_dict[namespace][1]
+    [(_, arguments)] = resolver.reverse_dict.getlist(short)[0][0]
+    return reverse(name, kwargs={argument: values[argument] for argument in arguments})
+
+
+def ask(person: User, name: str, scene: Scene) -> int:
+    client = Client()
+    client.force_login(person)
+    url = address(name, scene)
+    response: Any = client.post(url) if name in CHANGING else client.get(url)
+    close_file(response)
+    return int(response.status_code)
+
+
+def close_file(response: Any) -> None:
+    """A server closes what it has sent; the test client leaves that to us."""
+    for close in response._resource_closers:
+        close()
+
+
+def test_every_address_is_in_one_of_the_groups() -> None:
+    """A new page is not reachable by accident: it must be named here."""
+    groups = [OPEN, SIGNED_IN, MEMBERS, CURATORS]
+    assert set(names(get_resolver().url_patterns)) == set().union(*groups)
+    assert sum(map(len, groups)) == len(set().union(*groups))
+
+
+@pytest.mark.django_db
+def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(client: Client, scene: Scene) -> None:
+    for name in SIGNED_IN | MEMBERS | CURATORS:
+        for response in (client.get(address(name, scene)), client.post(address(name, scene))):
+            assert response.status_code == 302, name
+            assert response["Location"].startswith("/sign-in/"), name
+
+
+def test_a_stranger_does_not_learn_that_the_dataset_exists(scene: Scene) -> None:
+    for name in MEMBERS | CURATORS:
+        assert ask(scene.stranger, name, scene) == 404, name
+
+
+def test_an_annotator_sees_the_guidelines_and_nothing_of_scores_or_labels(scene: Scene) -> None:
+    for name in CURATORS:
+        assert ask(scene.annotator, name, scene) == 403, name
+    for name in MEMBERS:
+        assert ask(scene.annotator, name, scene) == 200, name
+
+
+@pytest.mark.parametrize("kind", ["curator", "owner"])
+def test_curators_and_owners_reach_everything(scene: Scene, kind: str) -> None:
+    person: User = getattr(scene, kind)
+    for name in sorted(MEMBERS | CURATORS):
+        assert ask(person, name, scene) in (200, 302, 400, 409), name
+
+
+def test_what_changes_something_is_not_done_by_a_link(scene: Scene, client: Client) -> None:
+    client.force_login(scene.curator)
+    for name in CHANGING:
+        assert client.get(address(name, scene)).status_code == 405, name
+
+
+def test_an_object_is_not_reached_through_another_dataset(scene: Scene) -> None:
+    other = factories.dataset("other", curators=[scene.stranger])
+    client = Client()
+    client.force_login(scene.stranger)
+    for name in CURATORS - CHANGING:
+        url = address(name, scene).replace("/scene/", f"/{other.slug}/")
+        with_object = url.count("/") > 4 and any(part.isdigit() for part in url.split("/"))
+        if with_object:
+            assert client.get(url).status_code == 404, name
+
+
+def test_a_form_without_its_token_is_refused(scene: Scene) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(scene.curator)
+    response = client.post(reverse("scoring:decide", args=["scene", scene.pair.pk]))
+    assert response.status_code == 403
+    assert not scene.pair.decisions.exists()
+
+
+def test_every_page_forbids_scripts_and_styles_from_elsewhere(scene: Scene, client: Client) -> None:
+    client.force_login(scene.curator)
+    for name in sorted(MEMBERS | (CURATORS - CHANGING)):
+        response: Any = client.get(address(name, scene))
+        close_file(response)
+        policy = response.headers.get("Content-Security-Policy", "")
+        assert "default-src 'none'" in policy, name
+        assert "unsafe" not in policy, name
