@@ -69,7 +69,8 @@ class Dataset(models.Model):
         max_length=60,
         unique=True,
         validators=[
-            RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", "Use small letters, digits and hyphens.")
+            RegexValidator(r"^[a-z0-9][a-z0-9-]*\Z", "Use small letters, digits and hyphens."),
+            RegexValidator(r"^new\Z", "“new” is an address of Curator's own.", inverse_match=True),
         ],
     )
     name = models.CharField(max_length=120)

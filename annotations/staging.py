@@ -76,9 +76,13 @@ def stage(row: Import, reads: list[ReadPair | Refused], counts: Counts, report: 
 
 
 def discard(row: Import) -> None:
-    """Delete what was staged for the import."""
-    StagedLabel.objects.filter(pair__imported_in=row).delete()
-    StagedPair.objects.filter(imported_in=row).delete()
+    """Delete what was staged for the import, inside the database: the ordinary delete of pairs
+    would first load them all, to look for labels."""
+    labels = StagedLabel.objects.filter(pair__imported_in=row)
+    pairs = StagedPair.objects.filter(imported_in=row)
+    with transaction.atomic():
+        for rows in (labels, pairs):
+            rows._raw_delete(rows.db)
 
 
 def _stage_one(batch: Batch, read: ReadPair, counts: Counts) -> Refused | None:

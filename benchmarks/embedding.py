@@ -9,23 +9,25 @@ that is read. That last point is a choice of features as much as one of speed, s
 timed with all layers as well.
 
 All ways take turns on the same pairs in one process, and the median of the rounds counts; each
-includes tokenising. Embeddings go to no cache.
+includes tokenising. Embeddings go to no cache. Where other work shares the cores, threads that wait
+for each other spoil the figures: OMP_NUM_THREADS=1 then gives steadier ratios.
 """
 
 import gzip
 import json
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import AutoModel
+from transformers.utils import logging as transformers_logging
 
 from benchmarks.measuring import DATA
 from benchmarks.reporting import Report, Row, options_of, say
@@ -91,6 +93,7 @@ def read(path: Path, count: int) -> list[Pair]:
 
 def figures(pairs: Sequence[Pair], report: Report) -> list[Row]:
     """Pairs a second of every way beside the loop's, and tokens through the model."""
+    transformers_logging.disable_progress_bar()
     loaded = load(MINILM)
     fp32 = ways(loaded, torch.float32, "fp32")
     bf16 = ways(loaded, torch.bfloat16, "bf16") if is_bfloat16_fast(loaded) else []
@@ -142,23 +145,21 @@ def loop(backbone: Backbone, pairs: Sequence[Pair]) -> None:
 
 def distinct_texts(pairs: Sequence[Pair]) -> list[tuple[str, bool]]:
     """Each text once, with which of its ends is kept: a prompt's end, a response's beginning."""
-    both = ((pair.prompt, True, pair.responses) for pair in pairs)
-    return list(
-        dict.fromkeys(
-            text
-            for prompt, end, responses in both
-            for text in ((prompt, end), *((response, False) for response in responses))
-        )
+    texts = (
+        text
+        for pair in pairs
+        for text in ((pair.prompt, True), *((response, False) for response in pair.responses))
     )
+    return list(dict.fromkeys(texts))
 
 
 def loop_texts(pairs: Sequence[Pair]) -> list[list[str]]:
     return [[f"{pair.prompt}\n\n{pair.responses[side]}" for pair in pairs] for side in (0, 1)]
 
 
-def take_turns(ways: Sequence[Way], pairs: Sequence[Pair]) -> dict[str, float]:
-    """Pairs a second of each way by its name: the median over rounds in which all take turns."""
-    seconds: dict[str, list[float]] = {way.name: [] for way in ways}
+def take_turns(ways: Sequence[Way], pairs: Sequence[Pair]) -> dict[str, list[float]]:
+    """Pairs a second of each way by its name, in each of the rounds in which all take turns."""
+    speeds: dict[str, list[float]] = {way.name: [] for way in ways}
     for way in ways:
         way.embed(pairs[:BATCH])  # what is slow only once is not what we compare
     for number in range(ROUNDS):
@@ -166,23 +167,23 @@ def take_turns(ways: Sequence[Way], pairs: Sequence[Pair]) -> dict[str, float]:
             say(f"  round {number + 1} of {ROUNDS}: {way.name}")
             started = time.perf_counter()
             way.embed(pairs)
-            seconds[way.name].append(time.perf_counter() - started)
-    return {name: len(pairs) / statistics.median(found) for name, found in seconds.items()}
+            speeds[way.name].append(len(pairs) / (time.perf_counter() - started))
+    return speeds
 
 
 def beside(
-    base: Way, others: Sequence[Way], speeds: dict[str, float], target: float | None
+    base: Way, others: Sequence[Way], speeds: dict[str, list[float]], target: float | None
 ) -> list[Row]:
     """Rows of other ways against a base; the target is for the first, which is what ships."""
     return [
         Row(
             way.name,
-            speeds[way.name],
+            median(speeds[way.name]),
             "pairs/s",
             target if way is others[0] else None,
-            speeds[base.name],
+            median(speeds[base.name]),
             target_is_ratio=True,
-            note=f"against the {base.name}",
+            note=f"against the {base.name}; rounds {_range(speeds[way.name])}",
         )
         for way in others
     ]
@@ -210,6 +211,10 @@ def tokens(pairs: Sequence[Pair], backbone: Backbone) -> Row:
 
 def is_bfloat16_fast(backbone: Backbone) -> bool:
     return backbone.device.type == "cuda" or has_fast_bfloat16()
+
+
+def _range(speeds: list[float]) -> str:
+    return f"from {min(speeds):.1f} to {max(speeds):.1f}"
 
 
 def _model(loaded: Backbone, dtype: torch.dtype) -> Any:

@@ -189,8 +189,8 @@ class Served:
 
 
 class Browser:
-    """Just enough of a browser: cookies and redirects. An answer other than 2xx raises
-    HTTPError."""
+    """Just enough of a browser: cookies and redirects. An answer other than 2xx raises HTTPError,
+    and a page that wants us signed in first BenchmarkError."""
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -205,6 +205,8 @@ class Browser:
 
     def _open(self, path: str, data: bytes | None) -> str:
         with self._opener.open(urllib.parse.urljoin(self.base, path), data, timeout=60) as answer:
+            if urllib.parse.urlsplit(answer.geturl()).path == "/sign-in/":
+                raise BenchmarkError(f"{path} asks to sign in.")
             return str(answer.read().decode())
 
 

@@ -8,8 +8,8 @@ from django.views.generic import RedirectView
 from curator import views
 
 urlpatterns = [
+    path("", include("annotations.urls")),  # first: datasets/new/ is no dataset called “new”
     path("", include("scoring.urls")),
-    path("", include("annotations.urls")),
     path(
         "sign-in/",
         auth_views.LoginView.as_view(template_name="registration/sign_in.html"),

@@ -1,0 +1,244 @@
+"""What the pages show and take, without scripts."""
+
+import io
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+
+from annotations.models import Dataset, Import, Snapshot
+from curator import sign_in_links
+from curator.models import User
+from scoring import exploring
+from scoring.models import Flag, Mode, ScoringRun, TrainingRun
+from tests import factories
+from tests.scenarios import Scene
+
+
+@pytest.fixture
+def browser(scene: Scene, client: Client) -> Client:
+    client.force_login(scene.curator)
+    return client
+
+
+def get(browser: Client, name: str, *arguments: Any, **query: Any) -> Any:
+    return browser.get(reverse(name, args=arguments), query)
+
+
+# --- Signing in -----------------------------------------------------------------------------------
+
+
+def test_a_sign_in_link_works_once(client: Client, casey: User) -> None:
+    path = sign_in_links.path_for(casey)
+    assert client.get(path).status_code == 200
+    assert "_auth_user_id" not in client.session  # a preview of the link signs nobody in
+    response = client.post(path)
+    assert response.status_code == 302
+    assert client.session["_auth_user_id"] == str(casey.pk)
+    assert Client().post(path).status_code == 410
+
+
+@pytest.mark.parametrize("mark", ["", "!!", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk", "MQ"])
+def test_a_link_that_was_made_up_signs_nobody_in(client: Client, casey: User, mark: str) -> None:
+    url = f"/sign-in/{mark or 'x'}/made-up-token/"
+    assert client.post(url).status_code == 410
+
+
+def test_a_link_does_not_lead_to_another_site(client: Client, casey: User) -> None:
+    path = sign_in_links.path_for(casey)
+    response: Any = client.post(path, {"next": "https://elsewhere.example/"})
+    assert response["Location"] == "/"
+
+
+# --- Datasets and imports -------------------------------------------------------------------------
+
+
+def test_a_new_dataset_belongs_to_its_maker(client: Client, casey: User) -> None:
+    client.force_login(casey)
+    response: Any = client.post(reverse("annotations:dataset-new"), {"name": "My Pairs"})
+    dataset = Dataset.objects.get(slug="my-pairs")
+    assert response["Location"] == reverse("annotations:import-new", args=["my-pairs"])
+    assert dataset.memberships.get().role == "owner"
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [({"name": ""}, "name"), ({"name": "日本"}, "slug"), ({"name": "x", "slug": "A b"}, "slug")],
+)
+def test_a_dataset_without_a_usable_name_is_asked_for_again(
+    client: Client, casey: User, data: dict[str, str], field: str
+) -> None:
+    client.force_login(casey)
+    response: Any = client.post(reverse("annotations:dataset-new"), data)
+    assert response.status_code == 422
+    assert field in response.context["form"].errors
+    assert not Dataset.objects.exists()
+
+
+def test_an_upload_becomes_an_import_that_waits(dataset: Dataset, as_casey: Client) -> None:
+    file = io.BytesIO(factories.file_of([factories.row(1)]).getvalue())
+    file.name = "mine.jsonl"
+    url = reverse("annotations:import-new", args=[dataset.slug])
+    response: Any = as_casey.post(url, {"file": file, "layout": "auto"})
+    row = Import.objects.get()
+    assert response["Location"] == reverse("annotations:import", args=[dataset.slug, row.pk])
+    assert (row.file_name, row.status) == ("mine.jsonl", "queued")
+    page = as_casey.get(response["Location"]).content.decode()
+    assert "No worker" in page
+
+
+def test_an_upload_past_the_cap_is_refused_with_its_size(
+    dataset: Dataset, as_casey: Client, settings: Any
+) -> None:
+    settings.MAX_UPLOAD_BYTES = 1000
+    file = io.BytesIO(b"x" * 100_000)
+    file.name = "large.jsonl"
+    url = reverse("annotations:import-new", args=[dataset.slug])
+    response = as_casey.post(url, {"file": file, "layout": "auto"})
+    assert response.status_code == 422
+    assert "split it, or compress it" in response.content.decode()
+    assert not Import.objects.exists()
+
+
+def test_a_failed_import_shows_its_sentence_and_the_next_step(
+    dataset: Dataset, as_casey: Client
+) -> None:
+    row = factories.imported(dataset, b"")
+    page = get(as_casey, "annotations:import", dataset.slug, row.pk).content.decode()
+    assert "The file is empty." in page
+
+
+# --- Exploring ------------------------------------------------------------------------------------
+
+
+def listed(response: Any) -> list[int]:
+    return [row.pair.pk for row in response.context["page"].rows]
+
+
+@pytest.mark.parametrize("order", list(exploring.ORDERS))
+def test_pages_follow_each_other_without_gap_or_repeat(
+    scene: Scene, browser: Client, monkeypatch: pytest.MonkeyPatch, order: str
+) -> None:
+    monkeypatch.setattr(exploring, "PAGE_SIZE", 5)
+    seen: list[int] = []
+    cursor = ""
+    while True:
+        response = get(browser, "scoring:pairs", "scene", order=order, after=cursor)
+        seen += listed(response)
+        cursor = response.context["page"].next_cursor
+        if not cursor:
+            break
+    column = exploring.ORDERS[order].column
+    scores = {score.pair_id: getattr(score, column) for score in scene.run.scores.exclude(flag="")}
+    assert sorted(seen) == sorted(scores)
+    values = [scores[pk] for pk in seen]
+    assert values == sorted(values, reverse=exploring.ORDERS[order].descending)
+
+
+@pytest.mark.parametrize("flag", list(Flag.values))
+def test_the_list_is_filtered_by_flag(scene: Scene, browser: Client, flag: str) -> None:
+    response = get(browser, "scoring:pairs", "scene", flag=flag)
+    expected = scene.run.scores.filter(flag=flag).values_list("pair_id", flat=True)
+    assert sorted(listed(response)) == sorted(expected)
+    assert response.context["count"] == len(expected) == scene.run.summary["flags"][flag]
+
+
+def test_the_list_is_filtered_by_text_strength_and_status(scene: Scene, browser: Client) -> None:
+    found = get(browser, "scoring:pairs", "scene", text="QUESTION 7?")
+    assert [row.pair.source_id for row in found.context["page"].rows] == ["pair-7"]
+    weak = get(browser, "scoring:pairs", "scene", strength_to="0")
+    assert all(row.score.strength <= 0 for row in weak.context["page"].rows)
+    assert listed(get(browser, "scoring:pairs", "scene", status="drop")) == []
+
+
+@pytest.mark.parametrize(
+    "query", [{"after": "nonsense"}, {"after": "1.0_x"}, {"flag": "moon"}, {"strength_from": "x"}]
+)
+def test_a_made_up_filter_harms_nothing(
+    scene: Scene, browser: Client, query: dict[str, str]
+) -> None:
+    assert get(browser, "scoring:pairs", "scene", **query).status_code in (200, 404)
+
+
+def test_the_list_asks_as_often_for_many_pairs_as_for_few(
+    scene: Scene, browser: Client, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(12):
+        assert len(listed(get(browser, "scoring:pairs", "scene"))) == 28
+
+
+# --- Ensembles, runs, audits ----------------------------------------------------------------------
+
+
+def test_training_is_launched_from_its_form(scene: Scene, browser: Client) -> None:
+    data = {"name": "second", "members": 4, "backbone": "minilm", "seed": 0, "bag_unit": "prompt"}
+    response: Any = browser.post(reverse("scoring:ensembles", args=["scene"]), data)
+    run = TrainingRun.objects.get(ensemble__name="second")
+    assert response["Location"] == reverse("scoring:ensemble", args=["scene", "second"])
+    assert run.ensemble.recipe == {"seed": 0, "bag_unit": "prompt"}
+    page = browser.get(response["Location"]).content.decode()
+    assert "No worker" in page
+
+
+def test_a_run_is_launched_cancelled_and_started_again(scene: Scene, browser: Client) -> None:
+    url = reverse("scoring:score", args=["scene", "heads"])
+    response: Any = browser.post(url, {"mode": Mode.IN_SAMPLE})
+    run = ScoringRun.objects.order_by("-pk")[0]
+    assert response["Location"] == reverse("scoring:run", args=["scene", run.pk])
+    browser.post(reverse("scoring:run-cancel", args=["scene", run.pk]))
+    run.refresh_from_db()
+    assert run.status == "cancelled"
+    browser.post(reverse("scoring:run-retry", args=["scene", run.pk]))
+    run.refresh_from_db()
+    assert run.status == "queued"
+
+
+def test_an_audit_is_launched_from_its_run(scene: Scene, browser: Client) -> None:
+    browser.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "0.2"})
+    assert scene.run.audits.get().share == 0.2
+    refused = browser.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "2"})
+    assert refused.status_code == 400
+
+
+# --- Snapshots and exports ------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_frozen_exported_and_downloaded(scene: Scene, browser: Client) -> None:
+    browser.post(reverse("scoring:decide", args=["scene", scene.pair.pk]), {"verdict": "flip"})
+    frozen: Any = browser.post(reverse("scoring:snapshots", args=["scene"]), {"note": "reviewed"})
+    snapshot = Snapshot.objects.get(note="reviewed")
+    assert frozen["Location"] == reverse("annotations:snapshot", args=["scene", snapshot.number])
+    export = factories.exported(snapshot, "trl-reward")
+    response = get(browser, "annotations:download", "scene", snapshot.number, export.pk)
+    content = b"".join(response.streaming_content)
+    assert content.count(b"\n") == export.rows
+    assert "attachment" in response["Content-Disposition"]
+    assert response["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_unknown_format_is_refused(scene: Scene, browser: Client) -> None:
+    url = reverse("annotations:export", args=["scene", scene.snapshot.number])
+    assert browser.post(url, {"format": "pickle"}).status_code == 400
+
+
+# --- The machinery --------------------------------------------------------------------------------
+
+
+def test_the_health_check_needs_no_one_signed_in(client: Client, db: Any) -> None:
+    response = client.get(reverse("health"))
+    assert (response.status_code, response.content) == (200, b"ok")
+
+
+def test_the_machinery_page_says_what_is_not_running(as_casey: Client) -> None:
+    page = get(as_casey, "machinery").content.decode()
+    assert "default" in page
+    assert "scoring" in page
+
+
+def test_an_address_that_is_not_there_is_a_page(as_casey: Client) -> None:
+    response = as_casey.get("/nowhere/")
+    assert response.status_code == 404
+    assert "</html>" in response.content.decode()
+    assert not settings.DEBUG
