@@ -547,23 +547,20 @@ def test_an_import_that_is_cancelled_before_publishing_publishes_nothing(
 def test_a_worker_believed_dead_stages_nothing_beside_its_successor(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first worker hangs at its second batch; another finishes the work; the first wakes."""
+    """The first worker hangs at its second batch, another begins anew, and the first wakes."""
     monkeypatch.setattr(importing, "BATCH", 2)
     started = start_import(dataset, factories.file_of(ROWS))
-    done: list[dict[str, int]] = []
+    successors: list[Import | None] = []
 
-    def another_takes_over() -> None:
-        monkeypatch.setattr(importing, "batches", bulk.batches)
+    def another_begins() -> None:
         expire(started)
-        tasks.run_import(import_id=started.pk)
-        started.refresh_from_db()
-        done.append(counts_of(started))
+        successors.append(work.claim(Import, started.pk))
+        staging.discard(started)
 
-    before_batch(monkeypatch, 1, another_takes_over)
-    tasks.run_import(import_id=started.pk)
-    started.refresh_from_db()
-    assert counts_of(started) == done[0]
-    assert started.status == Import.Status.DONE
+    before_batch(monkeypatch, 1, another_begins)
+    run(started)
+    assert successors == [started]
+    assert started.status == Import.Status.RUNNING
     assert not StagedPair.objects.exists()
 
 

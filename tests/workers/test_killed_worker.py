@@ -1,0 +1,88 @@
+"""A worker killed in the middle of its work: the next one finishes it, and nothing differs."""
+
+from typing import Any
+
+import pytest
+
+from annotations.models import Dataset, Import
+from curator.lib.work import Work
+from scoring import launch, shards, tasks
+from scoring.models import Ensemble, ScoringRun
+from tests import factories
+from tests.workers.conftest import Worker, wait_until
+
+pytestmark = [pytest.mark.worker, pytest.mark.xdist_group("workers")]
+
+PAIRS = 240
+
+
+@pytest.fixture
+def ensemble(workers: Any, tiny_backbone: str) -> Ensemble:
+    into = factories.dataset("killed")
+    rows = [factories.row(n, label="b" if n % 5 == 0 else "a") for n in range(PAIRS)]
+    done = factories.imported(into, rows)
+    assert done.status == Import.Status.DONE, done.problem
+    return factories.trained(into, tiny_backbone)
+
+
+def rows_of(run: ScoringRun) -> list[Any]:
+    columns = ("pair_id", "margins", "strength", "spread", "votes", "label_probability", "flag")
+    return list(run.scores.order_by("pair_id").values_list(*columns))
+
+
+def done_shards(run: ScoringRun) -> int:
+    return int(run.shards.filter(status=Work.Status.DONE).count())
+
+
+def is_over(row: Any) -> bool:
+    row.refresh_from_db()
+    return bool(row.is_over)
+
+
+def test_a_run_whose_worker_is_killed_ends_as_an_undisturbed_one(
+    workers: dict[str, Worker], ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "PAIRS_PER_SHARD", 4)
+    undisturbed = factories.scored(ensemble)
+    workers["default"].start()  # it carries the sweep
+    workers["scoring"].start()
+    run = launch.start_scoring(ensemble=ensemble, by=None)
+    tasks.plan_scoring(run_id=run.pk)
+    for already in (3, 15):
+        wait_until(lambda at=already: done_shards(run) >= at, "shards to be scored")  # type: ignore[misc]
+        workers["scoring"].kill()
+        killed_at = done_shards(run)
+        assert killed_at < run.shards.count()
+        run.refresh_from_db()
+        assert not run.is_over
+        workers["scoring"].start()
+    wait_until(lambda: is_over(run), "the run to end")
+    assert (run.status, run.problem) == (Work.Status.DONE, "")
+    assert run.scores.count() == run.scores.values("pair").distinct().count() == PAIRS
+    assert rows_of(run) == rows_of(undisturbed)
+    assert run.summary == undisturbed.summary
+
+
+def test_an_import_whose_worker_is_killed_is_made_once(
+    workers: dict[str, Worker], transactional_db: Any
+) -> None:
+    into: Dataset = factories.dataset("importing")
+    count = 12_000
+    file = factories.file_of(factories.row(number) for number in range(count))
+    workers["default"].start()
+    row = factories.start_import(into, file)
+
+    def begun() -> bool:
+        row.refresh_from_db()
+        return row.read >= 500
+
+    wait_until(begun, "the import to begin")
+    workers["default"].kill()
+    row.refresh_from_db()
+    assert row.status == Work.Status.RUNNING
+    assert not into.pairs.exists()
+    workers["default"].start()
+    wait_until(lambda: is_over(row), "the import to end")
+    assert (row.status, row.problem) == (Work.Status.DONE, "")
+    assert (row.read, row.created, into.pairs.count()) == (count, count, count)
+    wait_until(lambda: not row.staged_pairs.exists(), "the staged rows to be deleted")
