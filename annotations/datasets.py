@@ -27,6 +27,28 @@ def create_dataset(
     return dataset
 
 
+@transaction.atomic
+def add_member(*, dataset: Dataset, user: User, role: str) -> Membership:
+    """Give the user this role in the dataset, in place of the one they had."""
+    if role not in Role.values:
+        raise Refusal(f"The role {role!r} is not known: choose {', '.join(Role.values)}.")
+    member, _ = Membership.objects.update_or_create(
+        dataset=dataset, user=user, defaults={"role": role}
+    )
+    return member
+
+
+def user_called(username: str) -> User:
+    """The user, for commands of the machine. Raises Refusal when there is none."""
+    found = User.objects.filter(username=username).first()
+    if found is None:
+        raise Refusal(
+            f"There is no user {username!r}: make one with `manage.py sign_in_link {username} "
+            f"--create`."
+        )
+    return found
+
+
 def dataset_called(slug: str) -> Dataset:
     """The dataset, for commands of the machine, which may see all of them. Raises Refusal naming
     those there are."""

@@ -42,9 +42,10 @@ def decide(
             and latest.verdict == verdict
         ):
             return latest
+        who = "You" if latest.decided_by_id == by.pk else latest.actor
         raise Conflict(
-            f"{latest.actor} decided “{latest.get_verdict_display()}” on this pair meanwhile: "
-            f"look again."
+            f"{who} decided “{latest.get_verdict_display()}” on this pair meanwhile, so your "
+            f"“{verdict.label}” was not kept: this is how the pair stands now."
         )
     decision = Decision(
         pair=pair,

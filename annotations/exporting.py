@@ -47,7 +47,7 @@ def write(row: Export) -> None:
                 file.write(line)
                 digest.update(line)
                 count += 1
-            work.renew(row, rows=count)
+            work.renew(row, rows=count, left_out=dict(left_out))
         name = _keep(row, file)
     work.finish(row, file=name, rows=count, left_out=dict(left_out), sha256=digest.hexdigest())
 
@@ -77,8 +77,8 @@ def trl_dpo(frozen: SnapshotPair) -> Line:
 
 
 def everything(frozen: SnapshotPair) -> Line:
-    """All there is to know of the pair: an audit sidecar, joined to the other files by `id` or
-    `digest`."""
+    """All there is to know of the pair: an audit sidecar. The lines whose `preference` is a or b
+    stand in the order of the trainers' files, line for line."""
     pair, decision = frozen.pair, frozen.decision
     labels = pair.labels_then  # type: ignore[attr-defined]  # prefetched by _pages
     return {

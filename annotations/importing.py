@@ -5,11 +5,14 @@ A file that cannot be read, or a worker that dies, leaves nothing in the dataset
 anew with each attempt, so that an attempt repeated is an attempt made once.
 """
 
+import csv
+import io
 import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from typing import IO
 
 from django.conf import settings
@@ -165,6 +168,14 @@ def _text(value: str) -> Value:
 
 def _now() -> Value:
     return Value(timezone.now(), output_field=models.DateTimeField())
+
+
+def first_refused(row: Import, count: int = 5) -> list[dict[str, str]]:
+    """The first rows of the import's report: line, id, reason, text."""
+    if not row.report:
+        return []
+    with row.report.open("rb") as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        return list(islice(csv.DictReader(text), count))
 
 
 class Report:

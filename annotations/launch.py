@@ -27,8 +27,7 @@ def start_import(
     machine."""
     if by is not None:
         permissions.check_can_curate(by, dataset)
-    if layout not in (AUTO, *BY_NAME):
-        raise Refusal(f"The format {layout!r} is not known: choose {AUTO}, {', '.join(BY_NAME)}.")
+    check_layout(layout)
     row = Import(dataset=dataset, file_name=Path(name).name[:255], format=layout, created_by=by)
     stored = row.file.storage.save(f"imports/{uuid.uuid4().hex}", File(file))
     row.file.name = stored
@@ -37,6 +36,12 @@ def start_import(
         row.save()
         ring_on_commit(RUN_IMPORT, import_id=row.pk)
     return row
+
+
+def check_layout(layout: str) -> None:
+    """Raises Refusal for a layout of files that is not known."""
+    if layout not in (AUTO, *BY_NAME):
+        raise Refusal(f"The format {layout!r} is not known: choose {AUTO}, {', '.join(BY_NAME)}.")
 
 
 @transaction.atomic

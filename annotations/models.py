@@ -508,4 +508,5 @@ class Export(Work):
 
     @property
     def share_done(self) -> float:
-        return min(self.rows / self.snapshot.pairs_count, 1.0) if self.snapshot.pairs_count else 1.0
+        seen = self.rows + sum(self.left_out.values())
+        return min(seen / self.snapshot.pairs_count, 1.0) if self.snapshot.pairs_count else 1.0

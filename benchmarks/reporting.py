@@ -89,7 +89,9 @@ class Report:
     def show(self, path: Path | None) -> None:
         """Print the table, the machine and what was left out; write the JSON where a path is
         given."""
-        print_table(["figure", "measured", self.baseline, "ratio", "target", "met", ""], self.rows)
+        if self.rows:
+            headings = ["figure", "measured", self.baseline, "ratio", "target", "met", ""]
+            print_table(headings, self.rows)
         print(f"\n{self.device}")
         for sentence in self.skipped:
             print(f"Skipped: {sentence}")

@@ -19,12 +19,12 @@ env = Env(eager=False)
 env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 CURATOR_HOME = home.prepare(env.path("CURATOR_HOME", BASE_DIR / "var"))
-DATABASE: dict[str, Any] = env.dj_db_url(
-    "DATABASE_URL",
-    f"sqlite:///{CURATOR_HOME / 'curator.sqlite3'}",
-    conn_max_age=60,
-    conn_health_checks=True,
-)
+DATABASE: dict[str, Any] = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": CURATOR_HOME / "curator.sqlite3",
+}
+if env.str("DATABASE_URL", ""):
+    DATABASE = env.dj_db_url("DATABASE_URL", conn_max_age=60, conn_health_checks=True)
 REDIS_URL = env.str("REDIS_URL", "")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
@@ -35,7 +35,6 @@ LOG_LEVEL = env.str(
 )
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", 4 * 1024**3)
 MAX_IMPORT_BYTES = env.int("MAX_IMPORT_BYTES", 16 * 1024**3)
-TORCH_THREADS = env.int("TORCH_THREADS", 0, validate=validate.Range(min=0))
 if not CURATOR_HTTPS:
     SECRET_KEY = SECRET_KEY or home.secret_key(CURATOR_HOME)
 elif not SECRET_KEY:

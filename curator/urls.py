@@ -12,7 +12,9 @@ urlpatterns = [
     path("", include("scoring.urls")),
     path(
         "sign-in/",
-        auth_views.LoginView.as_view(template_name="registration/sign_in.html"),
+        auth_views.LoginView.as_view(
+            template_name="registration/sign_in.html", redirect_authenticated_user=True
+        ),
         name="sign-in",
     ),
     path("sign-in/<str:mark>/<str:token>/", views.sign_in_link, name="sign-in-link"),

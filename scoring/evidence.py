@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from typing import Any
 
-from annotations.models import PreferencePair
+from annotations.models import Preference, PreferencePair
 from scoring.models import Flag, Mode, PairScore, ScoringRun
 
 PLOT_WIDTH = 100.0
@@ -73,20 +74,33 @@ class Evidence:
         """How many members prefer the response that the label rejects."""
         return sum(margin < 0 for _, margin in self.margins)
 
+    def preferring(self, side: str) -> int:
+        """How many members prefer response `a` or `b`."""
+        towards_a = self.score.pair.source_preference != Preference.B  # what a margin speaks for
+        for_it = sum(margin > 0 for _, margin in self.margins)
+        return for_it if towards_a == (side == Preference.A) else self.against
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What the two ends of the strip of dots stand for."""
+        if not self.score.pair.has_preference:
+            return "prefer B", "prefer A"
+        return "against the label", "for it"
+
     @property
     def sentence(self) -> str:
         """Why the pair carries its flag."""
         score = self.score
         if not score.flag:
-            return "The source prefers neither response, so there is no label to check."
+            return "The source prefers neither response, so there is no label to doubt."
         seen = "that never saw this pair " if self.run.mode == Mode.OUT_OF_BAG else ""
         agreeing = self.asked - self.against
         share = score.percentile or 0.0
         if score.flag == Flag.FLIPPED:
-            lower = f"weaker than {_share(1 - share)} of the labels"
-            return (
-                f"{self.against} of {self.asked} models {seen}prefer the other response; {lower}."
-            )
+            rank = f"among the weakest {_top(share)} of the labels"
+            if share == 0:
+                rank = "the weakest label of all"
+            return f"{self.against} of {self.asked} models {seen}prefer the other response; {rank}."
         if score.flag == Flag.AMBIGUOUS:
             return (
                 f"{agreeing} of {self.asked} models {seen}agree with the label, by too little "
@@ -94,8 +108,8 @@ class Evidence:
             )
         if score.flag == Flag.STRONG:
             return (
-                f"{agreeing} of {self.asked} models {seen}agree; stronger than {_share(share)} "
-                f"of the labels."
+                f"{agreeing} of {self.asked} models {seen}agree; among the strongest "
+                f"{_top(1 - share)} of the labels."
             )
         return f"{agreeing} of {self.asked} models {seen}agree with the label."
 
@@ -119,9 +133,12 @@ def evidence_for(pair: PreferencePair, run: ScoringRun | None) -> Evidence | Non
     if run is None:
         return None
     score = PairScore.objects.filter(run=run, pair=pair).first()
-    return Evidence(run, score) if score is not None else None
+    if score is None:
+        return None
+    score.pair = pair  # known, so that it is not fetched again
+    return Evidence(run, score)
 
 
-def _share(share: float) -> str:
-    """97 %, but never 100 % of something that has an exception."""
-    return f"{min(max(100 * share, 1), 99):.0f}\u202f%"
+def _top(share: float) -> str:
+    """0.012 -> 2 %: the smallest whole percentage that holds the share."""
+    return f"{max(ceil(100 * share), 1)}\u202f%"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from annotations.models import Dataset, PreferencePair, Verdict
 from scoring.models import PairScore, ScoringRun
@@ -13,6 +13,7 @@ from scoring.models import PairScore, ScoringRun
 PAGE_SIZE = 50
 UNDECIDED = "undecided"
 UNFLAGGED = "none"
+UNSCORED = "unscored"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class BadCursor(ValueError):
 
 
 def page(dataset: Dataset, run: ScoringRun | None, filters: Filters, cursor: str = "") -> Page:
-    """A page of pairs. Without a run the pairs come in the order of import. Raises BadCursor."""
-    if run is None:
-        return _unscored_page(dataset, filters, cursor)
+    """A page of pairs. Those that no run scored come in the order of import. Raises BadCursor."""
+    if run is None or filters.flag == UNSCORED:
+        return _unscored_page(_unscored(dataset, run, filters), cursor)
     order = ORDERS[filters.order]
     scores = _after(_scores(run, filters), order, cursor)
     direction = "-" if order.descending else ""
@@ -83,7 +84,9 @@ def page(dataset: Dataset, run: ScoringRun | None, filters: Filters, cursor: str
 
 def count(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> int:
     """How many pairs pass the filter."""
-    return _pairs(dataset, filters).count() if run is None else _scores(run, filters).count()
+    if run is None or filters.flag == UNSCORED:
+        return _unscored(dataset, run, filters).count()
+    return _scores(run, filters).count()
 
 
 def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":
@@ -101,8 +104,14 @@ def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":
     return scores.filter(_conditions(filters, prefix="pair__"))
 
 
-def _pairs(dataset: Dataset, filters: Filters) -> "QuerySet[PreferencePair]":
-    return dataset.pairs.filter(_conditions(filters, prefix=""))
+def _unscored(
+    dataset: Dataset, run: ScoringRun | None, filters: Filters
+) -> "QuerySet[PreferencePair]":
+    """The pairs that came after the run; all pairs where there is none."""
+    pairs = dataset.pairs.filter(_conditions(filters, prefix=""))
+    if run is None:
+        return pairs
+    return pairs.filter(~Exists(PairScore.objects.of(run).filter(pair=OuterRef("pk"))))
 
 
 def _conditions(filters: Filters, *, prefix: str) -> Q:
@@ -128,8 +137,8 @@ def _after(scores: "QuerySet[PairScore]", order: Order, cursor: str) -> "QuerySe
     )
 
 
-def _unscored_page(dataset: Dataset, filters: Filters, cursor: str) -> Page:
-    pairs = _pairs(dataset, filters).with_text().order_by("pk")  # type: ignore[attr-defined]  # our own queryset
+def _unscored_page(found: "QuerySet[PreferencePair]", cursor: str) -> Page:
+    pairs = found.defer("search_text").order_by("pk")
     if cursor:
         pairs = pairs.filter(pk__gt=_parsed(cursor, str)[1])
     rows = list(pairs[: PAGE_SIZE + 1])

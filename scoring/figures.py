@@ -14,11 +14,18 @@ Figure = dict[str, Any]
 
 
 def strength_histogram(summary: dict[str, Any]) -> Figure:
-    """Pairs by preference strength, stacked by flag; a bar leads to its pairs."""
+    """Pairs by preference strength, stacked by flag; a bar leads to its pairs. The bars at both
+    ends hold all that lies beyond them too, so their outer bounds are open (None)."""
     histogram = summary["histogram"]
     edges = histogram["edges"]
     centres = [(low + high) / 2 for low, high in pairwise(edges)]
-    bounds = [[low, high] for low, high in pairwise(edges)]
+    bounds: list[list[float | None]] = [[low, high] for low, high in pairwise(edges)]
+    bounds[0][0] = bounds[-1][1] = None
+    ranges = [
+        f"below {edges[1]:.2f}",
+        *(f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges[1:-1])),
+        f"above {edges[-2]:.2f}",
+    ]
     bars = [
         {
             "type": "bar",
@@ -27,10 +34,10 @@ def strength_histogram(summary: dict[str, Any]) -> Figure:
             "x": centres,
             "y": histogram["by_flag"][flag.value],
             "customdata": bounds,
+            "text": ranges,
+            "textposition": "none",
             "width": edges[1] - edges[0],
-            "hovertemplate": "%{y} "
-            + flag.label
-            + "<br>strength %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
+            "hovertemplate": "%{y} " + flag.label + "<br>strength %{text}<extra></extra>",
         }
         for flag in Flag
     ]

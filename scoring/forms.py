@@ -1,12 +1,19 @@
 """The forms of this app's pages. They check what the user typed; the work is done elsewhere."""
 
+from typing import Any
+
 from django import forms
 
 from annotations.models import Verdict
 from scoring import exploring, launch
 from scoring.models import Flag, Mode
 
-FLAG_CHOICES = [("", "any flag"), *Flag.choices, (exploring.UNFLAGGED, "no preference")]
+FLAG_CHOICES = [
+    ("", "any flag"),
+    *Flag.choices,
+    (exploring.UNFLAGGED, "prefers neither"),
+    (exploring.UNSCORED, "not scored yet"),
+]
 STATUS_CHOICES = [
     ("", "any status"),
     (exploring.UNDECIDED, "undecided"),
@@ -23,8 +30,15 @@ class ExploreForm(forms.Form):
     status = forms.ChoiceField(choices=STATUS_CHOICES, required=False)
     text = forms.CharField(required=False, max_length=200)
     strength_from = forms.FloatField(required=False, label="Strength from")
-    strength_to = forms.FloatField(required=False, label="to")
+    strength_to = forms.FloatField(required=False, label="Strength to")
     order = forms.ChoiceField(choices=ORDER_CHOICES, required=False)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        low, high = self.cleaned_data.get("strength_from"), self.cleaned_data.get("strength_to")
+        if low is not None and high is not None and low > high:
+            self.add_error("strength_to", f"Less than {low:g}.")
+        return cleaned
 
     def filters(self) -> exploring.Filters:
         """The filter that the valid fields ask for."""
@@ -41,7 +55,8 @@ class TrainingForm(forms.Form):
         initial=launch.DEFAULT_MEMBERS,
         min_value=2,
         max_value=launch.MOST_MEMBERS,
-        help_text="An even number.",
+        step_size=2,
+        help_text="An even number: each couple shares the pairs between them.",
     )
     backbone = forms.CharField(
         initial=launch.DEFAULT_BACKBONE,

@@ -34,6 +34,24 @@ def start_training(
     machine."""
     if by is not None:
         permissions.check_can_curate(by, dataset)
+    check_training(dataset=dataset, name=name, members=members, bag_unit=bag_unit)
+    ensemble = Ensemble(
+        dataset=dataset,
+        name=name,
+        backbone=backbone,
+        members_count=members,
+        recipe={"seed": seed, "bag_unit": bag_unit},
+        created_by=by,
+    )
+    _check(ensemble)
+    ensemble.save()
+    run = TrainingRun.objects.create(ensemble=ensemble, created_by=by)
+    ring_on_commit(shards.PLAN_TRAINING, run_id=run.pk)
+    return run
+
+
+def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) -> None:
+    """Raises a Refusal where `start_training` would."""
     if members % 2 or not 2 <= members <= MOST_MEMBERS:
         raise Refusal(
             f"An ensemble needs an even number of members from 2 to {MOST_MEMBERS}, not {members}."
@@ -50,19 +68,6 @@ def start_training(
             f"{dataset.name} has {labelled} pairs with a preference; an ensemble needs at least "
             f"{FEWEST_PAIRS}."
         )
-    ensemble = Ensemble(
-        dataset=dataset,
-        name=name,
-        backbone=backbone,
-        members_count=members,
-        recipe={"seed": seed, "bag_unit": bag_unit},
-        created_by=by,
-    )
-    _check(ensemble)
-    ensemble.save()
-    run = TrainingRun.objects.create(ensemble=ensemble, created_by=by)
-    ring_on_commit(shards.PLAN_TRAINING, run_id=run.pk)
-    return run
 
 
 @transaction.atomic
@@ -76,17 +81,7 @@ def start_scoring(
     """Score the ensemble's dataset with all its members."""
     if by is not None:
         permissions.check_can_curate(by, ensemble.dataset)
-    if mode not in Mode.values:
-        raise Refusal(f"The mode {mode!r} is not known: choose {' or '.join(Mode.values)}.")
-    if not ensemble.is_trained:
-        raise Refusal(
-            f"The ensemble {ensemble.name!r} is not trained yet: wait for its training, or start "
-            f"it again."
-        )
-    if not ensemble.dataset.pairs.exists():
-        raise shards.NotEnoughPairs(
-            f"{ensemble.dataset.name} holds no pairs yet: import some first."
-        )
+    check_scoring(ensemble, mode)
     run = ScoringRun.objects.create(
         dataset=ensemble.dataset,
         ensemble=ensemble,
@@ -98,19 +93,39 @@ def start_scoring(
     return run
 
 
+def check_scoring(ensemble: Ensemble, mode: str) -> None:
+    """Raises a Refusal where `start_scoring` would."""
+    if mode not in Mode.values:
+        raise Refusal(f"The mode {mode!r} is not known: choose {' or '.join(Mode.values)}.")
+    if not ensemble.is_trained:
+        raise Refusal(
+            f"The ensemble {ensemble.name!r} is not trained yet: wait for its training, or start "
+            f"it again."
+        )
+    if not ensemble.dataset.pairs.exists():
+        raise shards.NotEnoughPairs(
+            f"{ensemble.dataset.name} holds no pairs yet: import some first."
+        )
+
+
 @transaction.atomic
 def start_audit(*, run: ScoringRun, by: User | None, share: float, seed: int = 0) -> Audit:
     """Plant flips in a copy of the labels, train and score as the run did, and see how many are
     found."""
     if by is not None:
         permissions.check_can_curate(by, run.dataset)
+    check_audit(run, share)
+    audit = Audit.objects.create(run=run, share=share, seed=seed, created_by=by)
+    ring_on_commit(shards.RUN_AUDIT, audit_id=audit.pk)
+    return audit
+
+
+def check_audit(run: ScoringRun, share: float) -> None:
+    """Raises a Refusal where `start_audit` would."""
     if not 0 < share < 0.5:
         raise Refusal(f"The share of planted flips must be between 0 and 0.5, not {share}.")
     if run.status != ScoringRun.Status.DONE:
         raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
-    audit = Audit.objects.create(run=run, share=share, seed=seed, created_by=by)
-    ring_on_commit(shards.RUN_AUDIT, audit_id=audit.pk)
-    return audit
 
 
 def _check(ensemble: Ensemble) -> None:

@@ -47,8 +47,8 @@ def score_shard(shard: ScoringShard) -> None:
     asked = _asked(run, pairs)
     with transaction.atomic():
         _write(run, pairs, margins, asked)
-        work.finish(shard, pairs_done=shard.pairs_count)
-    _note(run, features.truncated, fitting.environment(backbone))
+        work.finish(shard, pairs_done=shard.pairs_count, truncated=features.truncated)
+    _note(run, fitting.environment(backbone))
 
 
 def _margins(
@@ -102,7 +102,7 @@ def _write(
     )
 
 
-def _note(run: ScoringRun, truncated: int, environment: dict[str, object]) -> None:
+def _note(run: ScoringRun, environment: dict[str, object]) -> None:
     """Note on the run where it was scored."""
     if not run.environment:
         ScoringRun.objects.filter(pk=run.pk, environment={}).update(environment=environment)

@@ -215,6 +215,9 @@ class ScoringShard(Shard):
     """Pairs that one task scores with every member."""
 
     run = models.ForeignKey(ScoringRun, on_delete=models.CASCADE, related_name="shards")
+    truncated = models.PositiveIntegerField(
+        default=0, help_text="pairs of which a text is longer than the backbone reads"
+    )
 
     class Meta:
         ordering = ["position"]

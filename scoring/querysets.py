@@ -16,14 +16,15 @@ class ScoringRunQuerySet(models.QuerySet["ScoringRun", "ScoringRun"]):
         return self.filter(status=Work.Status.DONE)
 
     def current(self, dataset: "Dataset") -> "ScoringRun | None":
-        """The run whose figures the dataset shows: the latest that finished."""
-        return (
-            self.finished()
-            .filter(dataset=dataset)
-            .select_related("ensemble")
-            .order_by("-pk")
-            .first()
+        """The run whose figures the dataset shows: the latest that finished, out-of-bag if any is.
+
+        In-sample scores never take the place of out-of-bag ones: they vouch for their own labels.
+        """
+        finished = self.finished().filter(dataset=dataset).select_related("ensemble")
+        in_sample = models.Case(
+            models.When(mode="out-of-bag", then=0), default=1, output_field=models.IntegerField()
         )
+        return finished.order_by(in_sample, "-pk").first()
 
 
 class PairScoreQuerySet(models.QuerySet["PairScore", "PairScore"]):

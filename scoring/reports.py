@@ -1,6 +1,7 @@
 """Where a dataset stands, from import to export, and what its curator does next."""
 
 from dataclasses import dataclass
+from statistics import fmean
 
 from django.db.models import Count, Max, Q
 from django.urls import reverse
@@ -9,7 +10,7 @@ from annotations.models import Dataset, Import, Verdict
 from curator.lib import work
 from scoring.core.calibration import Estimate
 from scoring.core.intervals import wilson
-from scoring.models import Flag, PairScore, ScoringRun
+from scoring.models import Ensemble, Flag, PairScore, ScoringRun
 
 CHANGING = [Verdict.FLIP, Verdict.TIE, Verdict.DROP]
 
@@ -38,6 +39,11 @@ class Standing:
     importing: bool
 
     @property
+    def unscored(self) -> int:
+        """Pairs that came after the run."""
+        return self.pairs - self.scored if self.run else 0
+
+    @property
     def flags(self) -> dict[str, int]:
         return dict(self.run.summary["flags"]) if self.run else {}
 
@@ -56,6 +62,12 @@ class Standing:
                 "No model has looked at the pairs yet.",
                 reverse("scoring:ensembles", args=[slug]),
                 "Train and score",
+            )
+        if self.unscored > 0:
+            return NextStep(
+                f"{self.unscored:,} pairs came after the last run and are not scored.",
+                reverse("scoring:ensemble", args=[slug, self.run.ensemble.name]),
+                "Score again",
             )
         if self.decided < self.flags.get(Flag.FLIPPED, 0):
             return NextStep(
@@ -91,6 +103,24 @@ def standing(dataset: Dataset) -> Standing:
         exported=snapshots["exported"] or 0,
         last_snapshot=snapshots["last"],
         importing=Import.objects.filter(dataset=dataset, status__in=work.OPEN).exists(),
+    )
+
+
+@dataclass(frozen=True)
+class MeanAccuracy:
+    """Mean accuracy of an ensemble's members, on pairs outside and inside of their bags."""
+
+    out_of_bag: float | None
+    in_bag: float | None
+
+
+def mean_accuracy(ensemble: Ensemble) -> MeanAccuracy:
+    members = list(ensemble.members.all())
+    if not members:
+        return MeanAccuracy(None, None)
+    return MeanAccuracy(
+        fmean(member.out_of_bag_accuracy or 0.0 for member in members),
+        fmean(member.card["in_bag_accuracy"] for member in members),
     )
 
 

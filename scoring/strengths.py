@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from django.db import transaction
-from django.db.models import F, OuterRef, Subquery
+from django.db.models import F, OuterRef, Subquery, Sum
 
 from annotations import queue
 from annotations.models import Preference
@@ -61,6 +61,7 @@ def bring_together(run: ScoringRun) -> None:
     done."""
     collected = collect(run)
     found = find(collected, mode=run.mode, rule=FlagRule.from_dict(run.rule))
+    found.summary["truncated"] = run.shards.aggregate(pairs=Sum("truncated"))["pairs"] or 0
     _store(run, collected, found)
     with transaction.atomic():
         work.finish(run, member_scales=found.scales.tolist(), summary=found.summary)
@@ -192,7 +193,9 @@ def _store(run: ScoringRun, collected: Collected, found: Found) -> None:
 
 def _hand_over_priorities(run: ScoringRun) -> None:
     """The lower the strength of a label, the earlier its pair is reviewed; pairs without a label
-    are not queued."""
+    are not queued. Only the dataset's current run orders its queue."""
+    if ScoringRun.objects.current(run.dataset) != run:
+        return
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk")).exclude(flag="")
     queue.set_priorities(
         run.dataset, Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])

@@ -1,14 +1,17 @@
 """Upload a file of pairs, watch its import, download the report of refused rows."""
 
+from typing import Any
+
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
-from annotations import access, launch
+from annotations import access, importing, launch
 from annotations.forms import ImportForm
 from curator import presence
 from curator.lib import uploads, work
-from curator.requests import SignedInRequest
+from curator.requests import SignedInRequest, wants_fragment
 
 
 @require_http_methods(["GET", "POST"])
@@ -28,7 +31,12 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
             dataset=dataset, file=file, name=file.name, layout=layout, by=request.user
         )
         return redirect("annotations:import", slug, row.pk)
-    context = {"dataset": dataset, "form": form, "imports": dataset.imports.all()[:20]}
+    context = {
+        "dataset": dataset,
+        "form": form,
+        "imports": dataset.imports.all()[:20],
+        "largest": uploads.largest_shown(),
+    }
     return render(
         request, "annotations/import_new.html", context, status=422 if form.is_bound else 200
     )
@@ -37,13 +45,17 @@ def new(request: SignedInRequest, slug: str) -> HttpResponse:
 @require_GET
 def detail(request: SignedInRequest, slug: str, import_id: int) -> HttpResponse:
     row = access.import_to_watch(request.user, slug, import_id)
-    template = "annotations/_import.html" if request.htmx else "annotations/import.html"
-    context = {
+    context: dict[str, Any] = {
         "dataset": row.dataset,
         "row": row,
         "worker_alive": row.is_over or bool(presence.alive("default")),
     }
-    return render(request, template, context)
+    if wants_fragment(request):
+        if row.is_over:
+            return HttpResponseClientRefresh()
+        return render(request, "annotations/_import_state.html", context)
+    context["first_refused"] = importing.first_refused(row)
+    return render(request, "annotations/import.html", context)
 
 
 @require_POST

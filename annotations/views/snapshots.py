@@ -3,13 +3,14 @@
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
 from annotations import access, exporting, launch
 from annotations.forms import ExportForm
 from annotations.models import Export
 from curator import presence
 from curator.lib.refusals import Refusal
-from curator.requests import SignedInRequest
+from curator.requests import SignedInRequest, wants_fragment
 
 
 @require_GET
@@ -24,11 +25,11 @@ def detail(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "is_waiting": any(not row.is_over for row in rows.values()),
         "worker_alive": bool(presence.alive("default")),
     }
-    return render(
-        request,
-        "annotations/_exports.html" if request.htmx else "annotations/snapshot.html",
-        context,
-    )
+    if not wants_fragment(request):
+        return render(request, "annotations/snapshot.html", context)
+    if not context["is_waiting"]:
+        return HttpResponseClientRefresh()
+    return render(request, "annotations/_exports.html", context)
 
 
 @require_POST

@@ -14,6 +14,8 @@ def prepare(home: Path) -> Path:
     home = home.expanduser().absolute()
     for folder in (home, *(home / name for name in SUBFOLDERS)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.getuid():  # it may have been there, open to others
+            folder.chmod(0o700)
     return home
 
 

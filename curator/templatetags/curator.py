@@ -1,23 +1,33 @@
 """How numbers and times are shown: every number says what it is and how sure."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 
 THIN = "\u202f"
 MINUS = "\u2212"
+CODE = re.compile(r"`([^`]+)`")
 
 
 @register.filter
 def percent(share: float | None, digits: int = 0) -> str:
     """0.1234 -> 12 %; an en dash where there is nothing."""
     return "–" if share is None else f"{100 * share:.{digits}f}{THIN}%"
+
+
+@register.filter
+def chance(share: float) -> str:
+    """A probability, never as 0 or 100 %: under 1 %, over 99 %."""
+    if share < 0.01:
+        return f"under 1{THIN}%"
+    return f"over 99{THIN}%" if share > 0.99 else percent(share)
 
 
 @register.filter
@@ -62,7 +72,10 @@ def duration(value: Any) -> str:
     """Seconds or a timedelta in the largest units that matter: 3 min 20 s."""
     if value is None:
         return "–"
-    seconds = round(value.total_seconds() if isinstance(value, timedelta) else float(value))
+    exact = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    seconds = round(exact)
+    if exact < 1:
+        return f"under 1{THIN}s"
     if seconds < 60:
         return f"{seconds}{THIN}s"
     if seconds < 3600:
@@ -71,14 +84,30 @@ def duration(value: Any) -> str:
 
 
 @register.filter
+def codes(sentence: str) -> SafeString:
+    """A sentence of ours with `names` in code type."""
+    return mark_safe(CODE.sub(r"<code>\1</code>", conditional_escape(sentence)))  # noqa: S308 - escaped
+
+
+@register.filter
 def ago(moment: datetime | None) -> SafeString | str:
     """How long ago, with the full time behind it."""
     if moment is None:
         return "–"
-    words = duration(timezone.now() - moment)
+    words = _roughly(timezone.now() - moment)
     return format_html(
         '<time datetime="{}" title="{}">{} ago</time>', moment.isoformat(), moment, words
     )
+
+
+def _roughly(span: timedelta) -> str:
+    """The largest unit alone: 20 min, 3 h, 2 days."""
+    seconds = int(span.total_seconds())
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} days" if unit == "day" and count > 1 else f"{count}{THIN}{unit}"
+    return f"{max(seconds, 0)}{THIN}s"
 
 
 @register.filter

@@ -3,13 +3,14 @@
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
 from annotations import access
 from curator import presence
 from curator.lib.refusals import Refusal
-from curator.requests import SignedInRequest
+from curator.requests import SignedInRequest, wants_fragment
 from scoring import access as scoring_access
-from scoring import figures, launch, shards
+from scoring import figures, launch, reports, shards
 from scoring.forms import AuditForm, ScoringForm, TrainingForm
 from scoring.models import Flag
 
@@ -25,8 +26,12 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
         else TrainingForm(initial={"name": name})
     )
     if form.is_bound and form.is_valid():
-        run = launch.start_training(dataset=dataset, by=request.user, **form.cleaned_data)
-        return redirect("scoring:ensemble", slug, run.ensemble.name)
+        try:
+            run = launch.start_training(dataset=dataset, by=request.user, **form.cleaned_data)
+        except Refusal as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return redirect("scoring:ensemble", slug, run.ensemble.name)
     context = {
         "dataset": dataset,
         "form": form,
@@ -45,11 +50,15 @@ def detail(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
         "ensemble": training.ensemble,
         "training": training,
         "members": training.ensemble.members.all(),
+        "mean_accuracy": reports.mean_accuracy(training.ensemble),
         "form": ScoringForm(),
         "scorer_alive": bool(presence.alive("scoring")),
     }
-    template = "scoring/_training.html" if request.htmx else "scoring/ensemble.html"
-    return render(request, template, context)
+    if not wants_fragment(request):
+        return render(request, "scoring/ensemble.html", context)
+    if training.is_over:
+        return HttpResponseClientRefresh()
+    return render(request, "scoring/_training_state.html", context)
 
 
 @require_POST
@@ -87,9 +96,13 @@ def run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
         "scorer_alive": bool(presence.alive("scoring")),
         "members": found.ensemble.members.all(),
     }
+    if wants_fragment(request):
+        if found.is_over and all(audit.is_over for audit in found.audits.all()):
+            return HttpResponseClientRefresh()
+        return render(request, "scoring/_run_state.html", context)
     if "histogram" in found.summary:
         context["figures"] = {"histogram": figures.strength_histogram(found.summary)}
-    return render(request, "scoring/_run.html" if request.htmx else "scoring/run.html", context)
+    return render(request, "scoring/run.html", context)
 
 
 @require_POST

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from annotations import access
-from curator.requests import SignedInRequest
+from curator.requests import SignedInRequest, wants_fragment
 from scoring import exploring
 from scoring.forms import ExploreForm
 from scoring.models import ScoringRun
@@ -33,12 +33,12 @@ def pairs(request: SignedInRequest, slug: str) -> HttpResponse:
         "page": page,
         "cursor": cursor,
     }
-    if request.htmx and cursor:
+    if wants_fragment(request) and cursor:
         return render(request, "scoring/_pair_rows.html", context)
     context["count"] = exploring.count(dataset, run, filters)
+    context["dataset_has_pairs"] = bool(context["count"]) or dataset.pairs.exists()
     if run is not None and not filters.flag:
-        context["without_preference"] = exploring.count(
-            dataset, run, replace(filters, flag=exploring.UNFLAGGED)
-        )
-    template = "scoring/_pairs.html" if request.htmx else "scoring/pairs.html"
+        for name in (exploring.UNFLAGGED, exploring.UNSCORED):
+            context[name] = exploring.count(dataset, run, replace(filters, flag=name))
+    template = "scoring/_pairs.html" if wants_fragment(request) else "scoring/pairs.html"
     return render(request, template, context)

@@ -1,5 +1,7 @@
 """Review: one pair at a time, decide by key, undo, go on."""
 
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponse
@@ -11,14 +13,39 @@ from django_htmx.http import push_url
 
 from annotations import access, compare, decisions, queue
 from annotations.forms import DecisionForm
-from annotations.models import Dataset, Decision, PreferencePair, Verdict
-from curator.lib.refusals import Refusal
-from curator.requests import SignedInRequest
+from annotations.models import Annotator, Dataset, Decision, Label, PreferencePair, Verdict
+from curator.lib.refusals import Conflict, Refusal
+from curator.requests import SignedInRequest, wants_fragment
 from scoring import reports
-from scoring.evidence import evidence_for
+from scoring.evidence import Evidence, evidence_for
 from scoring.models import Flag, ScoringRun
 
 LONGEST_TRAIL = 100
+
+
+@dataclass(frozen=True)
+class Side:
+    """One response, and who prefers it."""
+
+    name: str
+    value: str
+    messages: list[dict[str, str]]
+    diff: list[compare.Segment] | None
+    labels: list[Label]
+    evidence: Evidence | None
+
+    @property
+    def models(self) -> int:
+        """How many of the models asked prefer this response."""
+        return self.evidence.preferring(self.value) if self.evidence else 0
+
+    @property
+    def people(self) -> list[str]:
+        """How many annotators of each kind prefer it: “2 people”, “1 AI judge”."""
+        kinds = Counter(
+            label.annotator.kind for label in self.labels if label.preference == self.value
+        )
+        return [_counted(count, Annotator.Kind(kind)) for kind, count in sorted(kinds.items())]
 
 
 @never_cache
@@ -43,14 +70,18 @@ def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     if not form.is_valid():
         raise Refusal("Choose keep, flip, tie or drop.")
     evidence = evidence_for(found, ScoringRun.objects.current(found.dataset))
-    decision = decisions.decide(
-        pair=found,
-        verdict=Verdict(form.cleaned_data["verdict"]),
-        by=request.user,
-        based_on=form.cleaned_data["based_on"],
-        reason=form.cleaned_data["reason"],
-        evidence=evidence.as_dict() if evidence else None,
-    )
+    try:
+        decision = decisions.decide(
+            pair=found,
+            verdict=Verdict(form.cleaned_data["verdict"]),
+            by=request.user,
+            based_on=form.cleaned_data["based_on"],
+            reason=form.cleaned_data["reason"],
+            evidence=evidence.as_dict() if evidence else None,
+        )
+    except Conflict as conflict:
+        found.refresh_from_db()
+        return _show(request, found.dataset, found, conflict=conflict)
     _leave_trail(request, found, decision)
     return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
 
@@ -77,7 +108,11 @@ def undo(request: SignedInRequest, slug: str) -> HttpResponse:
     request.session[_trail_name(dataset)] = trail
     found = access.pair_to_curate(request.user, slug, pair_id)
     if decision_id is not None:
-        decisions.undo(decision=Decision.objects.get(pk=decision_id, pair=found), by=request.user)
+        decision = Decision.objects.get(pk=decision_id, pair=found)
+        try:
+            decisions.undo(decision=decision, by=request.user)
+        except Conflict as conflict:
+            return _show(request, dataset, found, conflict=conflict)
         found.refresh_from_db()
     return _go_to(request, dataset, found)
 
@@ -92,7 +127,7 @@ def _go_to(
         if found
         else reverse("scoring:review-end", args=[dataset.slug])
     )
-    if not request.htmx:
+    if not wants_fragment(request):
         return redirect(url)
     return push_url(_show(request, dataset, found), url)
 
@@ -103,7 +138,14 @@ def end(request: SignedInRequest, slug: str) -> HttpResponse:
     return _show(request, access.dataset_to_curate(request.user, slug), None)
 
 
-def _show(request: SignedInRequest, dataset: Dataset, found: PreferencePair | None) -> HttpResponse:
+def _show(
+    request: SignedInRequest,
+    dataset: Dataset,
+    found: PreferencePair | None,
+    *,
+    conflict: Conflict | None = None,
+) -> HttpResponse:
+    """The pair as it stands now; after a conflict with the sentence that says what happened."""
     run = ScoringRun.objects.current(dataset)
     context: dict[str, Any] = {
         "dataset": dataset,
@@ -111,45 +153,46 @@ def _show(request: SignedInRequest, dataset: Dataset, found: PreferencePair | No
         "queue": queue.state(dataset),
         "precision": reports.flag_precision(run, Flag.FLIPPED) if run else None,
         "can_undo": bool(request.session.get(_trail_name(dataset))),
+        "conflict": conflict,
     }
+    if found is None:
+        context["has_pairs"] = dataset.pairs.exists()
     if found is not None:
         context |= _pair_context(found, run)
-    template = "scoring/_review.html" if request.htmx else "scoring/review.html"
-    return render(request, template, context)
+    template = "scoring/_review.html" if wants_fragment(request) else "scoring/review.html"
+    return render(request, template, context, status=conflict.status if conflict else 200)
 
 
 def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, Any]:
     """All that the page shows of one pair."""
-    latest = decisions.latest_decision(found)
     diff = None
     if len(found.response_a) == len(found.response_b) == 1:
         diff = compare.word_diff(found.response_a[0]["content"], found.response_b[0]["content"])
-    sides = [
-        {
-            "name": "A",
-            "value": "a",
-            "messages": found.response_a,
-            "diff": diff[0] if diff else None,
-        },
-        {
-            "name": "B",
-            "value": "b",
-            "messages": found.response_b,
-            "diff": diff[1] if diff else None,
-        },
-    ]
+    evidence = evidence_for(found, run)
+    current = found.labels.filter(successor__isnull=True).select_related("annotator")
+    labels = list(current.order_by("annotator__kind", "pk"))
     return {
         "pair": found,
-        "sides": sides,
+        "sides": [
+            Side("A", "a", found.response_a, diff[0] if diff else None, labels, evidence),
+            Side("B", "b", found.response_b, diff[1] if diff else None, labels, evidence),
+        ],
         "has_diff": diff is not None,
-        "evidence": evidence_for(found, run),
-        "latest": latest,
+        "earlier_turns": found.prompt[:-1],
+        "last_turn": found.prompt[-1],
+        "evidence": evidence,
+        "latest": decisions.latest_decision(found),
         "history": found.decisions.order_by("-pk"),
-        "labels": found.labels.filter(successor__isnull=True)
-        .select_related("annotator")
-        .order_by("annotator__kind", "pk"),
+        "labels": labels,
         "preference": decisions.resulting_preference(found.source_preference, found.verdict),
     }
+
+
+def _counted(count: int, kind: Annotator.Kind) -> str:
+    if kind in (Annotator.Kind.GOLD, Annotator.Kind.SOURCE):
+        return kind.label
+    several = {"person": "people"}.get(kind.label, f"{kind.label}s")
+    return f"{count} {kind.label if count == 1 else several}"
 
 
 def _leave_trail(

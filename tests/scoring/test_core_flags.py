@@ -29,8 +29,13 @@ NAMES = {FLIPPED, AMBIGUOUS, CLEAR, STRONG}
 KNOWN, UNKNOWN = Estimate(0.1, 0.08, 0.12), Estimate(0.1, 0.0, 0.3)
 GOOD, POOR = 0.85, 0.60
 
-strengths_of_any_kind = arrays(
-    np.float64, st.integers(10, 60), elements=st.floats(-4.0, 4.0).map(lambda x: round(x, 2))
+strengths_of_any_kind = st.floats(-4.0, 2.0).flatmap(
+    lambda least: arrays(
+        np.float64,
+        st.integers(10, 40),
+        elements=st.floats(least, 4.0).map(lambda x: round(x, 2)),
+        fill=st.nothing(),
+    )
 )
 
 
@@ -84,9 +89,10 @@ def test_where_the_calibration_knows_nothing_neither_finds_anything_wrong() -> N
     assert flags.confident_cut(probabilities, strengths) == -np.inf
 
 
-def test_where_nothing_is_contradicted_nothing_is_flipped() -> None:
-    found = flagged(np.linspace(0.1, 2.0, 50))
-    assert found.cut == -np.inf
+@pytest.mark.parametrize(("accuracy", "cut"), [(GOOD, -np.inf), (POOR, 0.0)])
+def test_where_nothing_is_contradicted_nothing_is_flipped(accuracy: float, cut: float) -> None:
+    found = flagged(np.linspace(0.1, 2.0, 50), accuracy=accuracy, noise=UNKNOWN)
+    assert found.cut == cut
     assert FLIPPED not in found.flags
 
 

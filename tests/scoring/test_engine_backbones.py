@@ -123,6 +123,17 @@ def test_of_a_long_text_only_the_end_that_is_kept_is_read(backbone: Backbone) ->
     )
 
 
+def test_each_text_has_an_end_of_its_own_that_is_kept(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "TOKENISED_AT_ONCE", 2)
+    texts, ends = [" ".join(LONG), "short", " ".join(LONG)], [False, False, True]
+    found = backbone.embed(texts, keep_end=ends)[1]
+    for text, keep_end, vector in zip(texts, ends, found, strict=True):
+        expected = embedded(backbone, [text], keep_end=keep_end)[0]
+        np.testing.assert_allclose(vector, expected, atol=1e-5)
+
+
 def test_which_end_is_kept_of_a_text_that_fits_does_not_matter(backbone: Backbone) -> None:
     np.testing.assert_allclose(
         embedded(backbone, TEXTS, keep_end=True), embedded(backbone, TEXTS), atol=1e-5

@@ -5,7 +5,7 @@ import pytest
 from annotations.models import Dataset, Export, Snapshot
 from curator.models import User
 from scoring import freezing
-from scoring.models import ScoringRun
+from scoring.models import Mode, ScoringRun
 from tests import factories
 
 
@@ -39,12 +39,21 @@ def test_an_export_has_the_margin_of_the_chosen_response(
         assert found[score.pair.prompt[0]["content"]] == pytest.approx(expected, abs=1e-6)
 
 
-def test_another_run_is_another_snapshot(snapshot: Snapshot, casey: User) -> None:
-    """The strengths are part of what is frozen; equal ones are equal content."""
-    ensemble = snapshot.dataset.ensembles.get()
-    factories.scored(ensemble)
-    assert freezing.freeze(dataset=snapshot.dataset, by=casey) == snapshot
-    factories.scored(ensemble, mode="in-sample")
+def test_in_sample_scores_never_take_the_place_of_out_of_bag_ones(
+    snapshot: Snapshot, casey: User
+) -> None:
+    """Neither in a snapshot nor in the order of the review queue."""
+    dataset = snapshot.dataset
+    queue = list(dataset.pairs.queued_for_review())
+    factories.scored(dataset.ensembles.get(), mode=Mode.IN_SAMPLE)
+    assert freezing.freeze(dataset=dataset, by=casey) == snapshot
+    assert list(dataset.pairs.queued_for_review()) == queue
+
+
+def test_other_strengths_are_another_snapshot(
+    snapshot: Snapshot, casey: User, tiny_backbone: str
+) -> None:
+    factories.scored(factories.trained(snapshot.dataset, tiny_backbone, members=2, name="other"))
     assert freezing.freeze(dataset=snapshot.dataset, by=casey).number == 2
 
 

@@ -41,7 +41,8 @@ class Made:
         generator = np.random.default_rng(seed)
         pool = generator.normal(size=(2 * count, WIDTH)).astype(np.float32)
         self.which = np.arange(2 * count).reshape(count, 2)
-        self.which[generator.permutation(count)[:repeated], 0] = 0
+        again = 1 + generator.permutation(count - 1)[:repeated]  # response 0, now as A, now as B
+        self.which[again, again % 2] = 0
         self.slices = slices or Slices.none()
         self.names = [*names] or [""] * count
         self.keys_a, self.keys_b = (7 * self.which[:, side].astype(np.int64) for side in (0, 1))
@@ -58,7 +59,7 @@ class Made:
             norm=float((np.square(a).sum() + np.square(b).sum()) / (2 * count)),
             keys=np.array(several, dtype=np.int64),
             a=np.where(np.isin(self.which[:, 0], several), 0, len(several)).astype(np.int64),
-            b=np.full(count, len(several), dtype=np.int64),
+            b=np.where(np.isin(self.which[:, 1], several), 0, len(several)).astype(np.int64),
             labels=labels,
             codes=self.slices.codes_of(self.names),
         )
@@ -215,7 +216,7 @@ def test_the_effect_of_a_response_is_penalised_as_a_feature_of_its_own(
     monkeypatch.setattr(heads, "PENALTIES", (0.3,))
     made = Made(noise=0.1, repeated=40)
     gain = np.sqrt(heads.EFFECT_SHARE * made.pairs.norm)
-    column = gain * (made.which[:, 0] == 0)
+    column = gain * ((made.which[:, 0] == 0) * 1.0 - (made.which[:, 1] == 0))
     x = np.column_stack([made.pairs.differences, column]).astype(np.float64)
     held = made.bag[:, 0]
     ridge = 0.3 / 4.0 * np.square(made.pairs.differences[held]).sum() / WIDTH

@@ -9,7 +9,6 @@ from typing import Any
 from annotations import launch
 from annotations.models import Export, Snapshot
 from curator.command import CuratorCommand
-from curator.lib.doorbell import ring
 from curator.lib.refusals import Refusal
 
 
@@ -38,13 +37,12 @@ class Command(CuratorCommand):
         path = Path(output)
         if not path.parent.is_dir():
             raise Refusal(f"There is no folder {path.parent} to write to.")
-        row = launch.start_export(snapshot=found, layout=format, by=None)
-        if row.status != Export.Status.DONE:
-            with self.workers("default"):
-                ring(
-                    launch.WRITE_EXPORT, export_id=row.pk
-                )  # again, in case the broker has only just come up
-                self.follow(row, lambda row: (row.share_done, f"{row.rows:,} rows written"))
+        if format not in Export.Format.values:
+            raise Refusal(
+                f"The format {format!r} is not known: choose {', '.join(Export.Format.values)}."
+            )
+        written = found.exports.filter(format=format, status=Export.Status.DONE).first()
+        row = written or self._write(found, format)
         partial = path.with_name(f".{path.name}.part")
         with row.file.open("rb") as source, partial.open("wb") as target:
             shutil.copyfileobj(source, target)
@@ -56,3 +54,8 @@ class Command(CuratorCommand):
             "left_out": row.left_out,
             "sha256": row.sha256,
         }
+
+    def _write(self, snapshot: Snapshot, layout: str) -> Export:
+        with self.workers("default"):
+            row = launch.start_export(snapshot=snapshot, layout=layout, by=None)
+            return self.follow(row, lambda row: (row.share_done, f"{row.rows:,} rows written"))

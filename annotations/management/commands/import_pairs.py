@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from annotations import launch
-from annotations.datasets import create_dataset
+from annotations.datasets import create_dataset, user_called
 from annotations.formats.layouts import AUTO, BY_NAME
 from annotations.models import Dataset, Import
 from curator.command import CuratorCommand
-from curator.lib.doorbell import ring
 from curator.lib.refusals import Refusal
 
 
 class Command(CuratorCommand):
     help = (
-        "Import a file of preference pairs (JSONL, JSON, CSV or Parquet, optionally gzipped) "
+        "Import a file of preference pairs (JSONL, JSON, CSV or Parquet, also with gzip or xz) "
         "into a dataset."
     )
 
@@ -30,23 +29,23 @@ class Command(CuratorCommand):
         parser.add_argument(
             "--format", default=AUTO, help=f"{AUTO} (default), {', '.join(BY_NAME)}"
         )
+        parser.add_argument(
+            "--owner", metavar="USERNAME", help="who owns the dataset, where it is made"
+        )
 
-    def perform(self, *, path: str, dataset: str, format: str, **options: Any) -> Mapping[str, Any]:
+    def perform(
+        self, *, path: str, dataset: str, format: str, owner: str | None, **options: Any
+    ) -> Mapping[str, Any]:
         file = Path(path)
         if not file.is_file():
             raise Refusal(f"There is no file {path}.")
-        into = Dataset.objects.filter(slug=dataset).first()
-        if into is None:
-            into = create_dataset(slug=dataset, name=dataset, by=None)
-            self.say(f"Made the dataset {dataset}.")
-        with file.open("rb") as opened:
-            row = launch.start_import(
-                dataset=into, file=opened, name=file.name, layout=format, by=None
-            )
+        launch.check_layout(format)
         with self.workers("default"):
-            ring(
-                launch.RUN_IMPORT, import_id=row.pk
-            )  # again, in case the broker has only just come up
+            into = self._dataset(dataset, owner)
+            with file.open("rb") as opened:
+                row = launch.start_import(
+                    dataset=into, file=opened, name=file.name, layout=format, by=None
+                )
             self.follow(row, describe)
         return {
             "dataset": into.slug,
@@ -58,6 +57,21 @@ class Command(CuratorCommand):
             "refused": row.refused,
             "report": row.report.path if row.report else None,
         }
+
+    def _dataset(self, slug: str, owner: str | None) -> Dataset:
+        """The dataset of this name, made where there is none."""
+        found = Dataset.objects.filter(slug=slug).first()
+        if found is not None:
+            return found
+        by = user_called(owner) if owner else None
+        made = create_dataset(slug=slug, name=slug, by=by)
+        self.say(f"Made the dataset {slug}.")
+        if by is None:
+            self.say(
+                "Nobody is a member of it yet: `manage.py sign_in_link USERNAME --create "
+                f"--dataset {slug}` makes an owner."
+            )
+        return made
 
 
 def describe(row: Import) -> tuple[float, str]:

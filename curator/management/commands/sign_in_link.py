@@ -4,6 +4,11 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from annotations.datasets import add_member, dataset_called, user_called
+from annotations.models import Role
 from curator import sign_in_links
 from curator.command import CuratorCommand
 from curator.lib.refusals import Refusal
@@ -12,8 +17,8 @@ from curator.models import User
 
 class Command(CuratorCommand):
     help = (
-        "Print a link that signs a person in once, for three days; with --create, make the "
-        "person first."
+        "Print a link that signs a person in once, within three days; with --create, make the "
+        "person first; with --dataset, give them a role in it."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -22,19 +27,38 @@ class Command(CuratorCommand):
         parser.add_argument(
             "--create", action="store_true", help="make the user if there is none of this name"
         )
+        parser.add_argument("--dataset", metavar="SLUG", help="make them a member of it")
+        parser.add_argument(
+            "--role", default=Role.OWNER, help=f"in the dataset: {', '.join(Role.values)}"
+        )
         parser.add_argument(
             "--base", default="http://127.0.0.1:8000", help="where the server answers"
         )
 
+    @transaction.atomic
     def perform(
-        self, *, username: str, create: bool, base: str, **options: Any
+        self,
+        *,
+        username: str,
+        create: bool,
+        dataset: str | None,
+        role: str,
+        base: str,
+        **options: Any,
     ) -> Mapping[str, Any]:
-        user = User.objects.filter(username=username).first()
-        if user is None and create:
-            user = User(username=username)
-            user.set_unusable_password()
-            user.full_clean(exclude=["password"])
-            user.save()
-        if user is None:
-            raise Refusal(f"There is no user {username!r}: name one that exists, or add --create.")
+        is_new = create and not User.objects.filter(username=username).exists()
+        user = _made(username) if is_new else user_called(username)
+        if dataset is not None:
+            add_member(dataset=dataset_called(dataset), user=user, role=role)
         return {"username": username, "link": base.rstrip("/") + sign_in_links.path_for(user)}
+
+
+def _made(username: str) -> User:
+    user = User(username=username)
+    user.set_unusable_password()
+    try:
+        user.full_clean(exclude=["password"])
+    except ValidationError as error:
+        raise Refusal(f"{username!r} cannot be a user: {' '.join(error.messages)}") from error
+    user.save()
+    return user

@@ -37,8 +37,11 @@ function open(place, point) {
   const base = place.dataset.opens;
   const custom = point.customdata;
   if (Array.isArray(custom)) {
-    const [low, high] = custom;
-    location.href = `${base}?strength_from=${low.toFixed(4)}&strength_to=${high.toFixed(4)}`;
+    const [low, high] = custom; // null at an open end
+    const bounds = new URLSearchParams();
+    if (low !== null) bounds.set("strength_from", low);
+    if (high !== null) bounds.set("strength_to", high);
+    location.href = `${base}?${bounds}`;
   } else {
     location.href = `${base}${custom}/`;
   }

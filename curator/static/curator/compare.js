@@ -42,9 +42,39 @@ document.addEventListener("click", (event) => {
   applyToggles();
 });
 
-document.body.addEventListener("htmx:afterSettle", (event) => {
+// What is open stays open from pair to pair.
+document.addEventListener(
+  "toggle",
+  (event) => {
+    if (event.target.dataset.remembers) sessionStorage.setItem(event.target.dataset.remembers, event.target.open ? "1" : "");
+  },
+  true,
+);
+
+function applyMemory() {
+  for (const details of document.querySelectorAll("[data-remembers]")) {
+    details.open = Boolean(sessionStorage.getItem(details.dataset.remembers));
+  }
+}
+
+// The next pair takes the place of this one: keep the focus on the same control, and say what came.
+let focused = null;
+
+document.body.addEventListener("htmx:beforeSwap", () => {
+  focused = document.activeElement?.closest("#review")?.contains(document.activeElement)
+    ? document.activeElement.dataset.key
+    : null;
+});
+
+document.body.addEventListener("htmx:afterSettle", () => {
   applyToggles();
-  if (event.detail.target.id === "review" || event.target.id === "review") scrollTo({ top: 0, behavior: "instant" });
+  applyMemory();
+  const review = document.getElementById("review");
+  if (!review) return;
+  scrollTo({ top: 0, behavior: "instant" });
+  if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]:not(:disabled)`)?.focus();
+  document.getElementById("announcer").textContent = review.dataset.announce;
 });
 
 applyToggles();
+applyMemory();

@@ -1,4 +1,4 @@
-// Notices of requests that could not reach the server: nothing fails silently.
+// What every page does: say when a request could not reach the server, and show where we are.
 
 const place = document.getElementById("notices");
 
@@ -26,3 +26,6 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
     place.replaceChildren();
   }
 });
+
+// On a narrow screen the tabs scroll: begin where we are.
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });

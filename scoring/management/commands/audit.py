@@ -8,9 +8,8 @@ from typing import Any
 
 from annotations.datasets import dataset_called
 from curator.command import CuratorCommand
-from curator.lib.doorbell import ring
 from curator.lib.refusals import Refusal
-from scoring import launch, shards, truths
+from scoring import launch, truths
 from scoring.models import ScoringRun
 
 
@@ -53,11 +52,9 @@ class Command(CuratorCommand):
             raise Refusal(f"{found.slug} has no run {run}; it has: {known}.")
         if truth is not None:
             return {"run": run, "mode": scored.mode, **truths.audit_against(scored, Path(truth))}
-        audit = launch.start_audit(run=scored, by=None, share=plant or 0.0, seed=seed)
+        launch.check_audit(scored, plant or 0.0)
         with self.workers("scoring"):
-            ring(
-                shards.RUN_AUDIT, audit_id=audit.pk
-            )  # again, in case the broker has only just come up
+            audit = launch.start_audit(run=scored, by=None, share=plant or 0.0, seed=seed)
             self.follow(audit, lambda audit: (0.0, "planting, training and scoring"))
         return {
             "run": run,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotations.datasets import dataset_called
+from curator import presence
 from curator.command import CuratorCommand
 from curator.lib.refusals import Refusal
-from scoring import launch, shards
+from scoring import launch
 from scoring.models import Mode, ScoringRun
 
 
@@ -34,11 +35,14 @@ class Command(CuratorCommand):
         if using is None:
             known = ", ".join(found.ensembles.values_list("name", flat=True)) or "none"
             raise Refusal(f"{found.slug} has no ensemble {ensemble!r}; it has: {known}.")
-        run = launch.start_scoring(ensemble=using, by=None, mode=mode)
+        launch.check_scoring(using, mode)
         if detach:
+            run = launch.start_scoring(ensemble=using, by=None, mode=mode)
+            if not presence.alive("scoring"):
+                self.say("It waits: no scoring worker is alive. `manage.py dev` starts one.")
             return {"run": run.pk, "mode": run.mode, "status": run.status}
         with self.workers("default", "scoring"):
-            shards.go_on(run)  # again, in case the broker has only just come up
+            run = launch.start_scoring(ensemble=using, by=None, mode=mode)
             self.follow(
                 run,
                 lambda run: (run.share_done, f"{run.pairs_done:,} of {run.pairs_total:,} pairs"),
@@ -62,6 +66,7 @@ def summary_of(run: ScoringRun) -> dict[str, Any]:
         "flags": run.summary["flags"],
         "cut": run.summary.get("cut"),
         "cut_by": run.summary.get("cut_by"),
+        "truncated": run.summary["truncated"],
         "noise_rate": noise,
         "noise_rate_is_known": run.summary.get("noise_rate_is_known"),
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from annotations.datasets import dataset_called
 from curator.command import CuratorCommand
-from scoring import launch, shards
+from scoring import launch
 from scoring.models import TrainingRun
 
 
@@ -40,17 +40,17 @@ class Command(CuratorCommand):
         **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
-        run = launch.start_training(
-            dataset=found,
-            name=name,
-            by=None,
-            members=members,
-            backbone=backbone,
-            seed=seed,
-            bag_unit=bag_unit,
-        )
+        launch.check_training(dataset=found, name=name, members=members, bag_unit=bag_unit)
         with self.workers("default", "scoring"):
-            shards.go_on(run)  # again, in case the broker has only just come up
+            run = launch.start_training(
+                dataset=found,
+                name=name,
+                by=None,
+                members=members,
+                backbone=backbone,
+                seed=seed,
+                bag_unit=bag_unit,
+            )
             self.follow(run, describe)
         return {
             "ensemble": name,
