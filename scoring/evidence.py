@@ -99,7 +99,7 @@ class Evidence:
         if score.flag == Flag.FLIPPED:
             rank = f"among the weakest {_top(share)} of the labels"
             if share == 0:
-                rank = "the weakest label of all"
+                rank = "no label is weaker"
             return f"{self.against} of {self.asked} models {seen}prefer the other response; {rank}."
         if score.flag == Flag.AMBIGUOUS:
             return (

@@ -1,0 +1,42 @@
+"""What the processes load: the web server and the ordinary worker stay small."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+LOADED = "import sys; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+WEB = "import curator.wsgi, django.urls; django.urls.get_resolver().url_patterns; "
+WORKER = (
+    "import curator.wsgi; from curator.celery import TASK_MODULES; import importlib; "
+    "[importlib.import_module(name) for name in TASK_MODULES['default']]; "
+)
+
+
+@pytest.mark.parametrize("code", [WEB, WORKER], ids=["web", "default worker"])
+def test_torch_stays_with_the_scoring_worker(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", code + LOADED],
+        capture_output=True,
+        text=True,
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"LOG_LEVEL": "ERROR"},
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_scoring_worker_with_several_processes_on_one_device_is_refused() -> None:
+    command = ["-m", "celery", "-A", "curator", "worker", "-Q", "scoring", "-c", "2"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        cwd=settings.BASE_DIR,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "start it with --concurrency 1" in done.stderr + done.stdout

@@ -1,0 +1,70 @@
+"""A real browser on a real server. Skipped, with the reason, where no Chromium is installed."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+
+from curator.models import User
+from tests import scenarios
+from tests.scenarios import Scene
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+SWITCHES = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/e2e/" in str(item.path):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+            if CHROMIUM is None:
+                item.add_marker(pytest.mark.skip(reason="no Chromium is installed"))
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    return {"executable_path": CHROMIUM, "headless": True, "args": SWITCHES.split()}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, Any]:
+    return {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+
+
+@pytest.fixture
+def scene(transactional_db: Any, tiny_backbone: str) -> Scene:
+    return scenarios.scene(tiny_backbone)
+
+
+@pytest.fixture
+def troubles(page: Page) -> Iterator[list[str]]:
+    """What the browser complained of: scripts that failed, rules of the policy that were broken.
+    The test fails if there is anything at its end."""
+    found: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        expected = ("Failed to load resource", "Response Status Error Code 4", "htmx:")
+        if message.type == "error" and not message.text.startswith(expected):
+            found.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    yield found
+    assert found == []
+
+
+def sign_in(context: BrowserContext, live_server: Any, person: User) -> None:
+    """As if the person had just signed in."""
+    client = Client()
+    client.force_login(person)
+    cookie = client.cookies["sessionid"].value
+    context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])

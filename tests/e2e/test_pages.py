@@ -1,0 +1,83 @@
+"""Every page at a desk and on a phone, by day and by night: nothing breaks, nothing overflows."""
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.conftest import sign_in
+from tests.scenarios import Scene
+
+PAGES = {
+    "scoring:datasets": (),
+    "annotations:dataset-new": (),
+    "machinery": (),
+    "scoring:overview": ("scene",),
+    "scoring:pairs": ("scene",),
+    "scoring:review": ("scene",),
+    "scoring:ensembles": ("scene",),
+    "scoring:ensemble": ("scene", "heads"),
+    "scoring:snapshots": ("scene",),
+    "annotations:snapshot": ("scene", 1),
+    "annotations:import-new": ("scene",),
+}
+SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_fits_and_complains_of_nothing(
+    browser: Browser, live_server: Any, scene: Scene, size: str, theme: Any
+) -> None:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    sign_in(context, live_server, scene.curator)
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    addresses = {name: reverse(name, args=arguments) for name, arguments in PAGES.items()}
+    addresses["run"] = reverse("scoring:run", args=["scene", scene.run.pk])
+    addresses["import"] = reverse("annotations:import", args=["scene", scene.imported.pk])
+    for name, address in addresses.items():
+        page.goto(live_server.url + address)
+        expect(page.locator("main")).to_be_visible()
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, f"{name} is {overflow} px too wide"
+        assert troubles == [], name
+    context.close()
+
+
+def test_the_charts_are_drawn_and_lead_to_their_pairs(
+    browser: Browser, live_server: Any, scene: Scene
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    sign_in(context, live_server, scene.curator)
+    page = context.new_page()
+    page.goto(f"{live_server.url}/datasets/scene/")
+    bars = page.locator('[data-figure="histogram"] .barlayer .point path')
+    expect(bars.first).to_be_attached()
+    expect(page.locator('[data-figure="map"] .scatterlayer .trace').first).to_be_attached()
+    box = page.locator('[data-figure="histogram"] .barlayer .point').first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.get_by_role("heading", name="Pairs")).to_be_visible()
+    context.close()
+
+
+def test_a_filter_narrows_the_list_and_back_leads_to_the_page_before(
+    browser: Browser, live_server: Any, scene: Scene
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    sign_in(context, live_server, scene.curator)
+    page = context.new_page()
+    page.goto(f"{live_server.url}/datasets/scene/pairs/")
+    count = scene.run.summary["flags"]["strong"]
+    page.get_by_label("Flag").select_option("strong")
+    expect(page.locator("#pairs > p")).to_contain_text(f"{count} pair")
+    page.go_back()
+    expect(page.locator("#pairs > p")).to_contain_text("28 pairs")
+    expect(page.get_by_role("navigation", name="Dataset")).to_be_visible()
+    context.close()
