@@ -36,7 +36,8 @@ from annotations.models import (
 )
 from annotations.staging import Counts
 from curator.lib import work
-from curator.lib.bulk import batches, insert_from_select
+from curator.lib.batches import batches
+from curator.lib.bulk import insert_from_select
 from curator.lib.refusals import Refusal
 from curator.lib.tables import TableWriter
 

@@ -19,7 +19,8 @@ from django.db import OperationalError, ProgrammingError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from curator import presence
-from curator.lib.refusals import Refusal, system_fault
+from curator.lib.faults import system_fault
+from curator.lib.refusals import Refusal
 from curator.lib.work import Work
 from curator.supervisor import Supervisor
 
@@ -122,7 +123,8 @@ def _set_up_database() -> None:
     try:
         executor = MigrationExecutor(connection)
     except OperationalError as error:
-        raise Refusal(f"The database cannot be reached: {str(error).strip()}") from error
+        first = str(error).strip().partition("\n")[0]
+        raise Refusal(f"The database cannot be reached: {first}") from error
     if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
         return
     if executor.loader.applied_migrations or not settings.IS_EMBEDDED:

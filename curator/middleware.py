@@ -7,7 +7,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django_htmx.http import reswap, retarget
 
-from curator.lib.refusals import Refusal, system_fault
+from curator.lib.faults import system_fault
+from curator.lib.refusals import Refusal
 
 
 class RefusalMiddleware:

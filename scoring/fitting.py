@@ -17,7 +17,7 @@ from django.db import transaction
 from annotations.decisions import resulting_preference
 from annotations.models import Dataset, Preference, PreferencePair
 from curator.lib import digests, work
-from curator.lib.bulk import batches
+from curator.lib.batches import batches
 from scoring import embedding
 from scoring.core import strength
 from scoring.engine import backbones

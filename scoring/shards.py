@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from annotations.models import Dataset
 from curator.lib import work
-from curator.lib.bulk import batches
+from curator.lib.batches import batches
 from curator.lib.doorbell import is_quiet, ring
 from curator.lib.refusals import Refusal
 from curator.lib.work import Work

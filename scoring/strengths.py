@@ -13,7 +13,7 @@ from django.db.models import F, OuterRef, Subquery, Sum
 from annotations import queue
 from annotations.models import Preference
 from curator.lib import work
-from curator.lib.bulk import batches
+from curator.lib.batches import batches
 from scoring.core import calibration, strength
 from scoring.core.flags import Flagging, FlagRule, flag, flag_by_percentile
 from scoring.models import Flag, Mode, PairScore, ScoringRun

@@ -1,13 +1,8 @@
-"""Many rows at once, without holding them all: batches in Python, and copies inside the
-database."""
+"""Many rows at once: copies inside the database, which Python never sees."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import connections, models, router
-
-Item = TypeVar("Item")
 
 
 def insert_from_select(
@@ -28,10 +23,3 @@ def insert_from_select(
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {table} ({into}) {select}", parameters)
         return int(cursor.rowcount)
-
-
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of at most `size`, without holding more than one list."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 from django.db import models
 from django.utils import timezone
 
-from curator.lib.refusals import Refusal, system_fault
+from curator.lib.faults import system_fault
+from curator.lib.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from curator.lib.bulk import batches
+from curator.lib.batches import batches
 
 Floats = npt.NDArray[np.float32]
 
