@@ -15,8 +15,16 @@ from typing import IO, Any
 from django.core.files import File
 from django.db.models import Prefetch
 
-from annotations.models import Export, Label, Preference, Snapshot, SnapshotPair, Verdict
-from curator.lib import work
+from annotations.models import (
+    Decision,
+    Export,
+    Label,
+    Preference,
+    Snapshot,
+    SnapshotPair,
+    Verdict,
+)
+from curator.lib import digests, work
 
 PAGE = 500
 LARGEST_MARGIN = 3.0
@@ -79,9 +87,9 @@ def trl_dpo(frozen: SnapshotPair) -> Line:
 def everything(frozen: SnapshotPair) -> Line:
     """All there is to know of the pair: an audit sidecar. The lines whose `preference` is a or b
     stand in the order of the trainers' files, line for line."""
-    pair, decision = frozen.pair, frozen.decision
-    labels = pair.labels_then  # type: ignore[attr-defined]  # prefetched by _pages
-    return {
+    pair = frozen.pair
+    labels: list[Label] = pair.labels_then  # type: ignore[attr-defined]  # prefetched by _pages
+    line = {
         "id": pair.source_id,
         "digest": pair.digest,
         "group": pair.group,
@@ -91,34 +99,46 @@ def everything(frozen: SnapshotPair) -> Line:
         "source_preference": pair.source_preference or None,
         "preference": frozen.preference or None,
         "verdict": frozen.verdict or None,
-        "decision": decision
-        and {
-            "verdict": decision.verdict or None,
-            "label_probability": decision.label_probability,
-            "actor": decision.actor,
-            "reason": decision.reason,
-            "evidence": decision.evidence,
-            "at": decision.created_at.isoformat(),
-        },
+        "decision": frozen.decision and _decision(frozen.decision),
         "ensemble": {
             "strength_towards_a": frozen.strength,
             "spread": frozen.spread,
             "votes": frozen.votes,
             "flag": frozen.flag or None,
         },
-        "labels": [
-            {
-                "annotator": label.annotator.name,
-                "kind": label.annotator.kind,
-                "label": label.preference,
-                "strength": label.strength,
-                "rationale": label.rationale,
-                "meta": label.meta,
-            }
-            for label in labels
-        ],
+        "labels": _labels(labels),
         "meta": pair.meta,
     }
+    return {name: digests.portable(value) for name, value in line.items()}
+
+
+def _decision(decision: Decision) -> Line:
+    return {
+        "verdict": decision.verdict or None,
+        "label_probability": decision.label_probability,
+        "actor": decision.actor,
+        "reason": decision.reason,
+        "evidence": decision.evidence,
+        "at": decision.created_at.isoformat(),
+    }
+
+
+def _labels(labels: list[Label]) -> list[Line]:
+    """In an order that no database's collation changes; one that was taken back says so."""
+    superseded = {label.supersedes_id for label in labels}
+    ordered = sorted(labels, key=lambda x: (x.annotator.kind, x.annotator.name, x.pk))
+    return [
+        {
+            "annotator": label.annotator.name,
+            "kind": label.annotator.kind,
+            "label": label.preference,
+            "strength": label.strength,
+            "rationale": label.rationale,
+            "superseded": label.pk in superseded,
+            "meta": label.meta,
+        }
+        for label in ordered
+    ]
 
 
 LINES: dict[str, Callable[[SnapshotPair], Line]] = {
@@ -135,9 +155,8 @@ def margin(frozen: SnapshotPair) -> float:
     if frozen.strength is None or not scale:
         return 0.0
     towards = frozen.strength if frozen.preference == Preference.A else -frozen.strength
-    return (
-        round(max(-LARGEST_MARGIN, min(LARGEST_MARGIN, towards / scale)), 6) + 0.0
-    )  # no negative zero
+    bounded = max(-LARGEST_MARGIN, min(LARGEST_MARGIN, towards / scale))
+    return round(bounded, 6) + 0.0  # no negative zero
 
 
 def _chosen_and_rejected(frozen: SnapshotPair) -> tuple[Any, Any]:
@@ -154,20 +173,16 @@ def _chosen_and_rejected(frozen: SnapshotPair) -> tuple[Any, Any]:
 
 def _pages(snapshot: Snapshot, *, with_labels: bool) -> Iterator[list[SnapshotPair]]:
     """The snapshot's rows in the order of the pairs' digests, a page at a time."""
-    rows = SnapshotPair.objects.filter(snapshot=snapshot).select_related(
-        "pair", "decision", "snapshot"
-    )
-    rows = rows.defer("pair__search_text").order_by("pair__digest")
+    rows = SnapshotPair.objects.filter(snapshot=snapshot).select_related("pair", "decision")
+    rows = rows.defer("pair__search_text").order_by("position")
     if with_labels:
         then = Label.objects.filter(pk__lte=snapshot.last_label).select_related("annotator")
-        ordered = then.order_by("annotator__kind", "annotator__name", "pk")
-        rows = rows.prefetch_related(
-            Prefetch("pair__labels", queryset=ordered, to_attr="labels_then")
-        )
-    after = ""
-    while page := list(rows.filter(pair__digest__gt=after)[:PAGE]):
+        rows = rows.prefetch_related(Prefetch("pair__labels", queryset=then, to_attr="labels_then"))
+    for start in range(0, snapshot.pairs_count, PAGE):
+        page = list(rows.filter(position__gt=start, position__lte=start + PAGE))
+        for frozen in page:
+            frozen.snapshot = snapshot
         yield page
-        after = page[-1].pair.digest
 
 
 def _keep(row: Export, file: IO[bytes]) -> str:

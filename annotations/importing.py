@@ -44,6 +44,7 @@ from curator.lib.tables import TableWriter
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+HEAVIEST = 16 * 1024**2  # characters of text that are staged at once
 
 
 def run(row: Import) -> None:
@@ -54,7 +55,7 @@ def run(row: Import) -> None:
     with _report(row, counts) as report, row.file.open("rb") as file:
         reader = PairReader(file, layout=row.format or AUTO, cap=settings.MAX_IMPORT_BYTES)
         try:
-            for rows in batches(reader.pairs(), BATCH):
+            for rows in batches(reader.pairs(), BATCH, weight=staging.weight, heaviest=HEAVIEST):
                 with transaction.atomic():  # who has lost the lease stages nothing more
                     staging.stage(row, rows, counts, report)
                     work.renew(

@@ -171,6 +171,9 @@ class PairContent(models.Model):
         encoder=UnicodeJSONEncoder, help_text="the turns after the prompt, in one case"
     )
     response_b = models.JSONField(encoder=UnicodeJSONEncoder, help_text="and in the other")
+    is_in_order = models.BooleanField(
+        help_text="whether A is the first of the two responses by digest"
+    )
     source_preference = models.CharField(max_length=3, choices=Preference, blank=True)
     meta = models.JSONField(
         encoder=UnicodeJSONEncoder, default=dict, help_text="what else the source said"
@@ -289,6 +292,7 @@ class PreferencePair(PairContent):
         ]
         indexes = [
             models.Index(fields=["dataset", "group", "id"], name="pairs_by_group"),
+            models.Index(fields=["dataset", "source_preference"], name="pairs_by_preference"),
             models.Index(
                 fields=["dataset", "verdict", "review_priority", "id"], name="review_queue"
             ),
@@ -424,6 +428,9 @@ class Snapshot(AppendOnly):
     last_label = models.PositiveBigIntegerField(
         default=0, help_text="labels after this one are not part of it"
     )
+    last_decision = models.PositiveBigIntegerField(
+        default=0, help_text="decisions after this one are not part of it"
+    )
     note = models.CharField(max_length=300, blank=True)
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
@@ -453,6 +460,7 @@ class SnapshotPair(AppendOnly):
     is none."""
 
     snapshot = models.ForeignKey(Snapshot, on_delete=models.PROTECT, related_name="rows")
+    position = models.PositiveIntegerField(help_text="1, 2, 3 … in the order of pairs' digests")
     pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="+")
     decision = models.ForeignKey(Decision, null=True, on_delete=models.PROTECT, related_name="+")
     verdict = models.CharField(max_length=6, choices=Verdict, blank=True)
@@ -468,7 +476,10 @@ class SnapshotPair(AppendOnly):
         constraints = [
             models.UniqueConstraint(
                 fields=["snapshot", "pair"], name="one_row_per_snapshot_and_pair"
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["snapshot", "position"], name="one_row_per_snapshot_and_position"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -15,6 +15,17 @@ def role_of(user: User, dataset: Dataset) -> str | None:
     )
 
 
+def can_create_datasets(user: User) -> bool:
+    """Everybody but those who only annotate."""
+    roles = set(Membership.objects.filter(user=user).values_list("role", flat=True))
+    return roles != {Role.ANNOTATOR}
+
+
+def check_can_create_datasets(user: User) -> None:
+    if not can_create_datasets(user):
+        raise Forbidden("Annotators label; ask a curator to make a dataset.")
+
+
 def can_curate(user: User, dataset: Dataset) -> bool:
     """Curators and owners see scores and source labels, decide, import, train, freeze and
     export."""

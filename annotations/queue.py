@@ -1,12 +1,16 @@
 """Which pair a curator reviews next: the undecided ones that scoring gave a priority, the most
 urgent first."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Q
 from django.db.models.expressions import Combinable
 
 from annotations.models import Dataset, PreferencePair
+from curator.lib.batches import batches
+
+BATCH = 2000
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,12 @@ def state(dataset: Dataset) -> QueueState:
     return QueueState(waiting=waiting, decided=dataset.pairs.decided().count())
 
 
-def set_priorities(dataset: Dataset, priority: Combinable) -> int:
+def set_priorities(dataset: Dataset, priority: Combinable) -> Iterator[int]:
     """Give every pair of the dataset the priority that the expression says, null to leave it out
-    of the queue."""
-    return dataset.pairs.update(review_priority=priority)
+    of the queue. Step by step, so that nobody waits long for the database; yields how many pairs
+    each step has reached."""
+    pair_ids = dataset.pairs.order_by("pk").values_list("pk", flat=True)
+    for batch in batches(pair_ids.iterator(), BATCH):
+        yield dataset.pairs.filter(pk__gte=batch[0], pk__lte=batch[-1]).update(
+            review_priority=priority
+        )

@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any
 
 from django.db import connection, models, transaction
-from django.db.models import Case, F, Max, Value, When
+from django.db.models import Case, F, Max, Value, When, Window
+from django.db.models.functions import RowNumber
 
 from annotations import permissions
 from annotations.models import (
@@ -28,6 +29,7 @@ from curator.models import User
 
 EVIDENCE = ("strength", "spread", "votes", "flag")
 PAGE = 2000
+OTHER_SIDE = {Preference.A: Preference.B, Preference.B: Preference.A}
 
 
 class NothingToFreeze(Refusal):
@@ -70,26 +72,30 @@ def freeze(
         raise NothingToFreeze(f"{dataset.name} holds no pairs yet: import some first.")
     last_label = Label.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"] or 0
     latest = dataset.snapshots.first()
-    if latest is not None and (latest.digest, latest.last_label) == (digest, last_label):
+    last_decision = Decision.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"]
+    stand = {"digest": digest, "last_label": last_label, "last_decision": last_decision or 0}
+    if latest is not None and all(getattr(latest, name) == stand[name] for name in stand):
         return latest
     snapshot = Snapshot.objects.create(
         dataset=dataset,
         number=latest.number + 1 if latest else 1,
-        digest=digest,
         pairs_count=tally.verdicts.total(),
         counts={"verdicts": dict(tally.verdicts), "preferences": dict(tally.preferences)},
         scored_by=scored_by,
         margin_scale=median(tally.strengths) if tally.strengths else None,
-        last_label=last_label,
         note=note,
         created_by=by,
+        **stand,
     )
     columns = ["pair", "decision", "verdict", "preference", *EVIDENCE]
-    rows = standing.annotate(new_snapshot=Value(snapshot.pk, output_field=models.BigIntegerField()))
-    chosen = rows.order_by("pk").values_list(
-        "new_snapshot", "pk", "decision", "verdict", "preference", *EVIDENCE
+    rows = standing.annotate(
+        new_snapshot=Value(snapshot.pk, output_field=models.BigIntegerField()),
+        place=Window(RowNumber(), order_by="digest"),
     )
-    insert_from_select(SnapshotPair, ["snapshot", *columns], chosen)
+    chosen = rows.order_by("place").values_list(
+        "new_snapshot", "place", "pk", "decision", "verdict", "preference", *EVIDENCE
+    )
+    insert_from_select(SnapshotPair, ["snapshot", "position", *columns], chosen)
     return snapshot
 
 
@@ -121,14 +127,29 @@ def _without_evidence(dataset: Dataset) -> "models.QuerySet[PreferencePair]":
 
 
 def _lines(standing: "models.QuerySet[Any]", tally: Tally) -> Iterator[str]:
-    """One line a pair, in the order of the pairs' digests; the tally is kept on the way."""
-    columns = ("digest", "verdict", "preference", "decision__label_probability", "strength", "flag")
+    """One line a pair, in the order of the pairs' digests; the tally is kept on the way.
+
+    A pair's digest is the same whichever way round its responses stand, so what is said of A and B
+    is said here of the first and the second response by digest.
+    """
+    columns = (
+        "digest",
+        "is_in_order",
+        "verdict",
+        "preference",
+        "decision__label_probability",
+        "strength",
+        "flag",
+    )
     for row in standing.order_by("digest").values_list(*columns).iterator(PAGE):
-        digest, verdict, preference, probability, strength, flag = row
+        digest, is_in_order, verdict, preference, probability, strength, flag = row
         tally.verdicts[verdict] += 1
         tally.preferences[preference] += 1
         if strength is not None:
             tally.strengths.append(abs(strength))
+        if not is_in_order:
+            preference = OTHER_SIDE.get(preference, preference)
+            strength = strength and -strength
         yield digests.canonical_json([digest, verdict, preference, probability, strength, flag])
 
 

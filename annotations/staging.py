@@ -75,6 +75,11 @@ def stage(row: Import, reads: list[ReadPair | Refused], counts: Counts, report: 
         StagedLabel.objects.bulk_create(batch.new_labels)
 
 
+def weight(read: ReadPair | Refused) -> int:
+    """How many characters of text a row holds in memory."""
+    return len(read.pair.search_text) if isinstance(read, ReadPair) else 0
+
+
 def discard(row: Import) -> None:
     """Delete what was staged for the import, inside the database: the ordinary delete of pairs
     would first load them all, to look for labels."""
@@ -172,6 +177,7 @@ def _staged(row: Import, read: ReadPair) -> StagedPair:
         source_line=read.line,
         digest=pair.digest,
         group=pair.group,
+        is_in_order=pair.is_in_order,
         prompt=pair.prompt,
         response_a=pair.response_a,
         response_b=pair.response_b,

@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.measuring import DATA
 from benchmarks.reporting import Report, Row, options_of, say
-from curator.lib.bulk import batches
+from curator.lib.batches import batches
 from scoring.engine.backbones import (
     MINILM,
     MOST_TOKENS,

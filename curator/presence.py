@@ -9,7 +9,7 @@ import threading
 from django.db import DatabaseError, close_old_connections, connection
 from django.utils import timezone
 
-from curator.lib.work import is_dead
+from curator.lib.processes import is_dead
 from curator.models import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -58,8 +58,6 @@ def _keep_saying(name: str, parent: int) -> None:
             WorkerProcess.objects.filter(name=name, process=os.getpid()).update(
                 heartbeat_at=timezone.now()
             )
-        except (
-            DatabaseError
-        ) as error:  # the worker itself will notice; being silent is what we would report anyway
+        except DatabaseError as error:  # being silent is what we would report anyway
             logger.warning("presence not written worker=%s: %s", name, error)
             connection.close()

@@ -19,6 +19,7 @@ env = Env(eager=False)
 env.read_env(str(BASE_DIR / ".env"), recurse=False)
 
 CURATOR_HOME = home.prepare(env.path("CURATOR_HOME", BASE_DIR / "var"))
+STATIC_ROOT = env.path("STATIC_ROOT", CURATOR_HOME / "static")
 DATABASE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": CURATOR_HOME / "curator.sqlite3",
@@ -33,6 +34,8 @@ SECRET_KEY = env.str("SECRET_KEY", "", validate=validate.Length(max=1000))
 LOG_LEVEL = env.str(
     "LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"])
 )
+# what the pages offer; the command line takes any folder or hub id
+BACKBONES = env.list("BACKBONES", ["minilm"])
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", 4 * 1024**3)
 MAX_IMPORT_BYTES = env.int("MAX_IMPORT_BYTES", 16 * 1024**3)
 if not CURATOR_HTTPS:
@@ -174,7 +177,6 @@ FILE_UPLOAD_TEMP_DIR = CURATOR_HOME / "run"
 # --- Files
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",

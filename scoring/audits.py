@@ -8,22 +8,26 @@ cached already.
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curator.lib import work
-from scoring import fitting
-from scoring.core import audit, calibration, strength
-from scoring.core.flags import FLIPPED, FlagRule, flag, flag_by_percentile
-from scoring.engine import backbones
-from scoring.models import Audit, Mode
+from scoring import embedding, fitting
+from scoring.core import audit
+from scoring.core.flags import FLIPPED
+from scoring.core.judging import judge
+from scoring.models import Audit, Mode, rule_of
 from scoring.training.bags import in_bag
 from scoring.training.heads import TrainingPairs, train
 from scoring.truths import as_json
+
+Floats = npt.NDArray[np.float32]
+Booleans = npt.NDArray[np.bool_]
 
 
 def run(row: Audit) -> None:
     """Carry the audit out and store its figures."""
     ensemble = row.run.ensemble
-    backbone = backbones.load(ensemble.backbone)
+    backbone = embedding.backbone_of(ensemble)
     labelled = fitting.labelled_pairs(ensemble.dataset)
     pairs, space, slices = fitting.prepare(labelled, backbone, row)
     planted = audit.plant(len(labelled.ids), row.share, np.random.default_rng(row.seed))
@@ -37,32 +41,17 @@ def run(row: Audit) -> None:
     work.finish(row, result=_judge(row, trained.margins, bag, planted))
 
 
-def _judge(row: Audit, margins: Any, bag: Any, planted: Any) -> dict[str, Any]:
-    """The figures of flags made by the run's own mode and rule on the planted labels."""
+def _judge(row: Audit, margins: Floats, bag: Booleans, planted: Booleans) -> dict[str, Any]:
+    """The figures of flags made as the run makes them; margins and bag (n, m), planted (n,)."""
     asked = margins.astype(np.float64)
     if row.run.mode == Mode.OUT_OF_BAG:
         asked = np.where(bag, np.nan, asked)
-    standard = strength.standardise(asked, strength.member_scales(asked))
-    strengths = strength.preference_strength(standard)
-    accuracy = float(strength.accuracy(strengths[:, None])[0])
-    result: dict[str, Any] = {
+    judged = judge(asked, rule_of(row.run))
+    result = audit.audit(-judged.strengths, planted, judged.flagging.flags == FLIPPED)
+    return {
         "pairs": len(planted),
         "planted_flips": int(planted.sum()),
-        "accuracy": accuracy,
+        "accuracy": judged.accuracy,
+        "cut_by": judged.flagging.cut_by,
+        **as_json(result),
     }
-    if row.run.mode == Mode.OUT_OF_BAG:
-        rule = FlagRule.from_dict(row.run.rule)
-        noise = calibration.noise_rate(strengths)
-        probabilities = calibration.label_probability(strengths, calibration.fit_slope(strengths))
-        flagging = flag(
-            strengths,
-            strength.votes(standard),
-            probabilities,
-            accuracy=accuracy,
-            noise=noise,
-            rule=rule,
-        )
-    else:
-        flagging = flag_by_percentile(strengths)
-    figures = as_json(audit.audit(-strengths, planted, flagging.flags == FLIPPED))
-    return {**result, "cut_by": flagging.cut_by, **figures}

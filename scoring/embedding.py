@@ -17,7 +17,7 @@ from scoring.engine.features import features
 from scoring.engine.heads import Keys, response_key
 from scoring.engine.surface import surface
 from scoring.engine.texts import prompt_text, response_text
-from scoring.models import TrainingShard
+from scoring.models import Ensemble, TrainingShard
 
 Floats = npt.NDArray[np.float32]
 OnShare = Callable[[float], None]
@@ -58,7 +58,7 @@ class PairFeatures:
 def embed_shard(shard: TrainingShard) -> None:
     """Embed what the cache lacks of the shard's texts, all in one transaction of the cache, and
     finish the shard."""
-    backbone = backbones.load(shard.run.ensemble.backbone)
+    backbone = backbone_of(shard.run.ensemble)
     pairs = PreferencePair.objects.filter(pk__in=shard.pair_ids).only(
         "prompt", "response_a", "response_b"
     )
@@ -68,6 +68,16 @@ def embed_shard(shard: TrainingShard) -> None:
         on_share=lambda share: work.renew(shard, pairs_done=int(share * shard.pairs_count)),
     )
     work.finish(shard, pairs_done=shard.pairs_count)
+
+
+def backbone_of(ensemble: Ensemble) -> Backbone:
+    """The ensemble's backbone, in the precision that its first worker chose: the hosts of one
+    ensemble may differ, their vectors may not. Raises BackboneUnavailable."""
+    if not ensemble.precision:
+        best = backbones.best_precision()
+        Ensemble.objects.filter(pk=ensemble.pk, precision="").update(precision=best)
+        ensemble.refresh_from_db(fields=["precision"])
+    return backbones.load(ensemble.backbone, ensemble.precision)
 
 
 def texts_of(pair: PreferencePair) -> PairTexts:

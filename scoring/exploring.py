@@ -14,6 +14,8 @@ PAGE_SIZE = 50
 UNDECIDED = "undecided"
 UNFLAGGED = "none"
 UNSCORED = "unscored"
+LARGEST_ID = 2**63 - 1
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,13 @@ def page(dataset: Dataset, run: ScoringRun | None, filters: Filters, cursor: str
 
 
 def count(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> int:
-    """How many pairs pass the filter."""
+    """How many pairs pass the filter; where a text is looked for, at most MOST_COUNTED."""
+    found: QuerySet[Any]
     if run is None or filters.flag == UNSCORED:
-        return _unscored(dataset, run, filters).count()
-    return _scores(run, filters).count()
+        found = _unscored(dataset, run, filters)
+    else:
+        found = _scores(run, filters)
+    return (found[:MOST_COUNTED] if filters.text else found).count()
 
 
 def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":
@@ -94,9 +99,7 @@ def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":
     if filters.flag:
         scores = scores.filter(flag="" if filters.flag == UNFLAGGED else filters.flag)
     else:
-        scores = scores.exclude(
-            flag=""
-        )  # strengths of pairs without a preference say another thing
+        scores = scores.exclude(flag="")  # without a preference a strength says another thing
     if filters.strength_from is not None:
         scores = scores.filter(strength__gte=filters.strength_from)
     if filters.strength_to is not None:
@@ -149,6 +152,9 @@ def _unscored_page(found: "QuerySet[PreferencePair]", cursor: str) -> Page:
 def _parsed(cursor: str, read: Callable[[str], Any]) -> tuple[Any, int]:
     value, _, pair_id = cursor.rpartition("_")
     try:
-        return read(value), int(pair_id)
+        found = read(value), int(pair_id)
     except ValueError as error:
         raise BadCursor(cursor) from error
+    if not 0 <= found[1] <= LARGEST_ID:
+        raise BadCursor(cursor)
+    return found

@@ -20,7 +20,6 @@ from curator.lib import digests, work
 from curator.lib.batches import batches
 from scoring import embedding
 from scoring.core import strength
-from scoring.engine import backbones
 from scoring.engine.backbones import Backbone
 from scoring.engine.heads import Slices
 from scoring.models import Ensemble, RewardModel, TrainingRun
@@ -44,11 +43,13 @@ class Labelled:
     groups: list[str]
     labels: npt.NDArray[np.float32]  # (n,): +1 where A is preferred, -1 where B is
     slices: list[str]
+    in_order: npt.NDArray[np.bool_]  # (n,): whether A is the first response by digest
 
     @property
     def data_digest(self) -> str:
         """Names exactly which labels were learnt from."""
-        named = zip(self.digests, self.labels, strict=True)
+        first_by_digest = np.where(self.in_order, self.labels, -self.labels)
+        named = zip(self.digests, first_by_digest, strict=True)
         return digests.of_lines(sorted(f"{digest} {label:+.0f}" for digest, label in named))
 
 
@@ -56,7 +57,7 @@ def fit(run: TrainingRun) -> None:
     """Train all members and store them in one transaction. Raises NotEnoughPairs."""
     ensemble = run.ensemble
     started = time.monotonic()
-    backbone = backbones.load(ensemble.backbone)
+    backbone = embedding.backbone_of(ensemble)
     labelled = labelled_pairs(ensemble.dataset)
     pairs, space, slices = prepare(labelled, backbone, run)
     own_bags = bags_of(ensemble)
@@ -80,22 +81,34 @@ def fit(run: TrainingRun) -> None:
 def labelled_pairs(dataset: Dataset) -> Labelled:
     """The pairs of which one response is preferred, by the source or by a decision since. Raises
     NotEnoughPairs."""
-    columns = ("pk", "digest", "group", "source_preference", "verdict", "meta", "imported_in_id")
+    columns = (
+        "pk",
+        "digest",
+        "group",
+        "is_in_order",
+        "source_preference",
+        "verdict",
+        "meta",
+        "imported_in_id",
+    )
     rows: Any = dataset.pairs.labelled().order_by("group", "pk").values_list(*columns).iterator()
-    ids, own, groups, labels, slices = [], [], [], [], []
-    for pk, digest, group, source, verdict, meta, imported_in in rows:
+    ids, own, groups, labels, slices, in_order = [], [], [], [], [], []
+    for pk, digest, group, is_in_order, source, verdict, meta, imported_in in rows:
         preference = resulting_preference(source, verdict)
         if preference in (Preference.A, Preference.B):
             ids.append(pk)
             own.append(digest)
             groups.append(group)
+            in_order.append(is_in_order)
             labels.append(1.0 if preference == Preference.A else -1.0)
             slices.append(slice_of(meta, imported_in))
     if len(set(labels)) < 2:
         raise NotEnoughPairs(
             "There is nothing to learn: all labels prefer the same side, or none prefers one."
         )
-    return Labelled(ids, own, groups, np.array(labels, dtype=np.float32), slices)
+    return Labelled(
+        ids, own, groups, np.array(labels, dtype=np.float32), slices, np.array(in_order)
+    )
 
 
 def slice_of(meta: dict[str, Any], imported_in: int) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 
 from annotations.models import Verdict
 from scoring import exploring, launch
@@ -58,10 +59,9 @@ class TrainingForm(forms.Form):
         step_size=2,
         help_text="An even number: each couple shares the pairs between them.",
     )
-    backbone = forms.CharField(
-        initial=launch.DEFAULT_BACKBONE,
-        max_length=300,
-        help_text="“minilm” comes with Curator; a folder or an id on the model hub may replace it.",
+    backbone = forms.ChoiceField(
+        choices=[(name, name) for name in settings.BACKBONES],
+        help_text="“minilm” comes with Curator; BACKBONES in the settings adds others.",
     )
     seed = forms.IntegerField(initial=0, min_value=0, max_value=2**31 - 1)
     bag_unit = forms.ChoiceField(

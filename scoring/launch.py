@@ -10,13 +10,17 @@ from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
 from scoring import shards
-from scoring.core.flags import FlagRule
+from scoring.core.flags import FlagRule, PercentileRule
 from scoring.models import Audit, Ensemble, Mode, ScoringRun, TrainingRun
 
 DEFAULT_BACKBONE = "minilm"
 DEFAULT_MEMBERS = 10
 MOST_MEMBERS = 100
 FEWEST_PAIRS = 20
+RULES: dict[str, type[FlagRule | PercentileRule]] = {
+    Mode.OUT_OF_BAG: FlagRule,
+    Mode.IN_SAMPLE: PercentileRule,
+}
 
 
 @transaction.atomic
@@ -76,7 +80,7 @@ def start_scoring(
     ensemble: Ensemble,
     by: User | None,
     mode: str = Mode.OUT_OF_BAG,
-    rule: FlagRule | None = None,
+    rule: FlagRule | PercentileRule | None = None,
 ) -> ScoringRun:
     """Score the ensemble's dataset with all its members."""
     if by is not None:
@@ -86,7 +90,7 @@ def start_scoring(
         dataset=ensemble.dataset,
         ensemble=ensemble,
         mode=mode,
-        rule=(rule or FlagRule()).as_dict(),
+        rule=(rule or RULES[mode]()).as_dict(),
         created_by=by,
     )
     ring_on_commit(shards.PLAN_SCORING, run_id=run.pk)

@@ -12,7 +12,6 @@ from annotations.models import Preference, PreferencePair
 from curator.lib import work
 from curator.lib.refusals import Refusal
 from scoring import embedding, fitting
-from scoring.engine import backbones
 from scoring.engine.heads import Head, rewards
 from scoring.models import Ensemble, Mode, PairScore, ScoringRun, ScoringShard
 from scoring.training.bags import Bag, in_bag
@@ -28,7 +27,7 @@ def score_shard(shard: ScoringShard) -> None:
     """The margins of the shard's pairs by the members that the run's mode asks, written with the
     shard's end."""
     run = shard.run
-    backbone = backbones.load(run.ensemble.backbone)
+    backbone = embedding.backbone_of(run.ensemble)
     if backbone.digest != run.ensemble.backbone_digest:
         raise Refusal(
             f"The backbone {run.ensemble.backbone} is not the one this ensemble was trained on: "

@@ -1,7 +1,7 @@
 """The reward-model ensemble: its members, the runs that train and apply it, and the scores they
 leave."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.validators import RegexValidator
@@ -12,7 +12,10 @@ from django.utils import timezone
 from annotations.models import Dataset, PreferencePair
 from curator.lib.work import Work
 from curator.models import User
+from scoring.core.flags import FlagRule, PercentileRule
 from scoring.querysets import PairScoreQuerySet, ScoringRunQuerySet
+
+ENSEMBLE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 class Mode(models.TextChoices):
@@ -38,13 +41,14 @@ class Ensemble(models.Model):
     name = models.CharField(
         max_length=60,
         validators=[
-            RegexValidator(
-                r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Use letters, digits, dots, hyphens and _."
-            )
+            RegexValidator(rf"^{ENSEMBLE_NAME}\Z", "Use letters, digits, dots, hyphens and _.")
         ],
     )
     backbone = models.CharField(
         max_length=300, help_text="`minilm`, a folder, or an id on the model hub"
+    )
+    precision = models.CharField(
+        max_length=16, blank=True, help_text="in which the first worker to embed runs the backbone"
     )
     backbone_digest = models.CharField(
         max_length=64, blank=True, help_text="known once it was loaded"
@@ -123,6 +127,12 @@ class Run(Work):
         if self.status == Work.Status.DONE:
             return self.pairs_total
         return int(self.shards.aggregate(done=models.Sum("pairs_done"))["done"] or 0)
+
+    @property
+    def last_sign_of_life(self) -> datetime | None:
+        """Of whoever works on the run or on one of its shards."""
+        latest = self.shards.aggregate(latest=models.Max("heartbeat_at"))["latest"]
+        return max(filter(None, (self.heartbeat_at, latest)), default=None)
 
     @property
     def share_done(self) -> float:
@@ -209,6 +219,12 @@ class ScoringRun(Run):
 
     def __str__(self) -> str:
         return f"run {self.pk}"
+
+
+def rule_of(run: ScoringRun) -> FlagRule | PercentileRule:
+    """The rule that the run's flags follow: by calibration out-of-bag, by rank in-sample."""
+    kind = FlagRule if run.mode == Mode.OUT_OF_BAG else PercentileRule
+    return kind.from_dict(run.rule)
 
 
 class ScoringShard(Shard):

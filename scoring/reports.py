@@ -37,6 +37,7 @@ class Standing:
     exported: int
     last_snapshot: int | None
     importing: bool
+    flagged_reviewed: int  # of the likely flipped
 
     @property
     def unscored(self) -> int:
@@ -69,7 +70,7 @@ class Standing:
                 reverse("scoring:ensemble", args=[slug, self.run.ensemble.name]),
                 "Score again",
             )
-        if self.decided < self.flags.get(Flag.FLIPPED, 0):
+        if self.flagged_reviewed < self.flags.get(Flag.FLIPPED, 0):
             return NextStep(
                 "Likely flipped labels are waiting.",
                 reverse("scoring:review", args=[slug]),
@@ -93,9 +94,11 @@ def standing(dataset: Dataset) -> Standing:
         last=Max("number"),
         exported=Max("exports__rows", filter=Q(exports__status=work.Work.Status.DONE)),
     )
+    run = ScoringRun.objects.current(dataset)
     return Standing(
         dataset=dataset,
-        run=ScoringRun.objects.current(dataset),
+        run=run,
+        flagged_reviewed=flag_precision(run, Flag.FLIPPED).reviewed if run else 0,
         pairs=counts["all"],
         labelled=counts["labelled"],
         decided=sum(verdicts.values()),

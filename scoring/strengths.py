@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db import transaction
 from django.db.models import F, OuterRef, Subquery, Sum
 
 from annotations import queue
 from annotations.models import Preference
 from curator.lib import work
 from curator.lib.batches import batches
-from scoring.core import calibration, strength
-from scoring.core.flags import Flagging, FlagRule, flag, flag_by_percentile
-from scoring.models import Flag, Mode, PairScore, ScoringRun
+from scoring.core import strength
+from scoring.core.flags import Flagging, FlagRule, PercentileRule
+from scoring.core.judging import Judged, judge
+from scoring.models import Flag, Mode, PairScore, ScoringRun, rule_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,11 @@ def bring_together(run: ScoringRun) -> None:
     """Compute and store what the run found, hand the review priorities over, and mark the run
     done."""
     collected = collect(run)
-    found = find(collected, mode=run.mode, rule=FlagRule.from_dict(run.rule))
+    found = find(collected, rule_of(run))
     found.summary["truncated"] = run.shards.aggregate(pairs=Sum("truncated"))["pairs"] or 0
     _store(run, collected, found)
-    with transaction.atomic():
-        work.finish(run, member_scales=found.scales.tolist(), summary=found.summary)
-        _hand_over_priorities(run)
+    _hand_over_priorities(run)
+    work.finish(run, member_scales=found.scales.tolist(), summary=found.summary)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
 
 
@@ -84,14 +83,9 @@ def collect(run: ScoringRun) -> Collected:
     return Collected(pair_ids, raw, array, np.array(labelled, dtype=np.bool_))
 
 
-def find(collected: Collected, *, mode: str, rule: FlagRule) -> Found:
-    """Everything that follows from the margins of a run in the given mode."""
+def find(collected: Collected, rule: FlagRule | PercentileRule) -> Found:
+    """Everything that follows from the margins of a run under its rule."""
     labelled, count = collected.labelled, len(collected.pair_ids)
-    scales = strength.member_scales(
-        collected.margins[labelled] if labelled.any() else collected.margins
-    )
-    margins = strength.standardise(collected.margins, scales)
-    strengths, votes = strength.preference_strength(margins), strength.votes(margins)
     probability, percentile = np.full(count, np.nan), np.full(count, np.nan)
     flags = np.full(count, "", dtype="<U9")
     summary: dict[str, Any] = {
@@ -100,38 +94,36 @@ def find(collected: Collected, *, mode: str, rule: FlagRule) -> Found:
         "flags": dict.fromkeys(Flag.values, 0),
     }
     if labelled.sum() >= FEWEST_TO_CALIBRATE:
-        own = strengths[labelled]
-        accuracy = float(strength.accuracy(own[:, None])[0])
-        percentile[labelled] = strength.percentile(own)
-        summary |= {
-            "accuracy": accuracy,
-            "member_accuracy": strength.accuracy(margins[labelled]).tolist(),
-        }
-        if mode == Mode.OUT_OF_BAG:
-            slope, noise = calibration.fit_slope(own), calibration.noise_rate(own)
-            probability[labelled] = calibration.label_probability(own, slope)
-            flagging = flag(
-                own,
-                votes[labelled],
-                probability[labelled],
-                accuracy=accuracy,
-                noise=noise,
-                rule=rule,
-            )
-            known = calibration.can_tell_noise(
-                accuracy,
-                noise,
-                trusted_accuracy=rule.trusted_accuracy,
-                widest=rule.widest_noise_interval,
-            )
-            summary |= {"slope": slope, "noise_rate": asdict(noise), "noise_rate_is_known": known}
-        else:
-            flagging = flag_by_percentile(own)
-        flags[labelled] = flagging.flags
-        summary |= _summary_of_flags(flagging, own)
-    spreads = strength.spread(margins)
+        judged = judge(collected.margins[labelled], rule)
+        scales = judged.scales
+        flags[labelled] = judged.flagging.flags
+        percentile[labelled] = strength.percentile(judged.strengths)
+        if judged.calibrated is not None:
+            probability[labelled] = judged.calibrated.probabilities
+        summary |= _summary_of(judged)
+    else:
+        scales = strength.member_scales(collected.margins)
+    margins = strength.standardise(collected.margins, scales)
+    strengths, spreads = strength.preference_strength(margins), strength.spread(margins)
     summary["map"] = _map(collected, strengths, spreads, flags)
+    votes = strength.votes(margins)
     return Found(scales, strengths, spreads, votes, probability, percentile, flags, summary)
+
+
+def _summary_of(judged: Judged) -> dict[str, Any]:
+    """The figures of the whole run."""
+    summary: dict[str, Any] = {
+        "accuracy": judged.accuracy,
+        "member_accuracy": judged.member_accuracy.tolist(),
+        **_summary_of_flags(judged.flagging, judged.strengths),
+    }
+    if judged.calibrated is not None:
+        summary |= {
+            "slope": judged.calibrated.slope,
+            "noise_rate": asdict(judged.calibrated.noise),
+            "noise_rate_is_known": judged.calibrated.noise_is_known,
+        }
+    return summary
 
 
 def _summary_of_flags(flagging: Flagging, strengths: Floats) -> dict[str, Any]:
@@ -193,13 +185,14 @@ def _store(run: ScoringRun, collected: Collected, found: Found) -> None:
 
 def _hand_over_priorities(run: ScoringRun) -> None:
     """The lower the strength of a label, the earlier its pair is reviewed; pairs without a label
-    are not queued. Only the dataset's current run orders its queue."""
-    if ScoringRun.objects.current(run.dataset) != run:
+    are not queued. Only a run that becomes the dataset's current one orders its queue."""
+    current = ScoringRun.objects.current(run.dataset)
+    if current is not None and (run.mode, current.mode) == (Mode.IN_SAMPLE, Mode.OUT_OF_BAG):
         return
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk")).exclude(flag="")
-    queue.set_priorities(
-        run.dataset, Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])
-    )
+    priority = Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])
+    for _ in queue.set_priorities(run.dataset, priority):
+        work.renew(run)
 
 
 def _number(value: float) -> float | None:

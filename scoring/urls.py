@@ -1,8 +1,19 @@
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
+from scoring.models import ENSEMBLE_NAME
 from scoring.views import datasets, ensembles, explore, review, snapshots
 
 app_name = "scoring"
+
+
+class EnsembleNameConverter(StringConverter):
+    """The names that an ensemble may have."""
+
+    regex = ENSEMBLE_NAME
+
+
+register_converter(EnsembleNameConverter, "ensemble")
 
 urlpatterns = [
     path("", datasets.index, name="datasets"),
@@ -15,15 +26,15 @@ urlpatterns = [
     path("datasets/<slug:slug>/review/end/", review.end, name="review-end"),
     path("datasets/<slug:slug>/review/undo/", review.undo, name="undo"),
     path("datasets/<slug:slug>/ensembles/", ensembles.index, name="ensembles"),
-    path("datasets/<slug:slug>/ensembles/<str:name>/", ensembles.detail, name="ensemble"),
-    path("datasets/<slug:slug>/ensembles/<str:name>/score/", ensembles.score, name="score"),
+    path("datasets/<slug:slug>/ensembles/<ensemble:name>/", ensembles.detail, name="ensemble"),
+    path("datasets/<slug:slug>/ensembles/<ensemble:name>/score/", ensembles.score, name="score"),
     path(
-        "datasets/<slug:slug>/ensembles/<str:name>/cancel/",
+        "datasets/<slug:slug>/ensembles/<ensemble:name>/cancel/",
         ensembles.cancel_training,
         name="training-cancel",
     ),
     path(
-        "datasets/<slug:slug>/ensembles/<str:name>/retry/",
+        "datasets/<slug:slug>/ensembles/<ensemble:name>/retry/",
         ensembles.retry_training,
         name="training-retry",
     ),

@@ -50,7 +50,7 @@ def postgresql() -> Iterator[str]:
         _run([binaries / "initdb", "--auth=trust", "--username=curator", "-D", data], user=user)
         listen = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
         server = _start([binaries / "postgres", "-D", data, *listen, *DURABILITY_OFF], user=user)
-        ready = [binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
         with _stopped_afterwards(server):
             _wait("PostgreSQL", server, lambda: subprocess.run(ready, check=False).returncode == 0)
             yield f"postgres://curator@127.0.0.1:{port}/postgres"

@@ -26,7 +26,7 @@ LONGEST_LINE = 16 * 1024**2
 CHUNK = 1 << 16
 RATIO_FREE = 64 * 1024**2  # what a file may expand to before its ratio is looked at
 HIGHEST_RATIO = 200
-PARQUET_ROWS = 256
+PARQUET_ROWS = 8  # at once: a dictionary makes a short file of long rows
 GZIP, XZ, PARQUET, ZIP, ZSTD = (
     b"\x1f\x8b",
     b"\xfd7zXZ\x00",
@@ -359,6 +359,10 @@ def _parquet_rows(file: IO[bytes], cap: int) -> Iterator[Row | BadRow]:
         table = pyarrow.parquet.ParquetFile(file)
         for batch in table.iter_batches(batch_size=PARQUET_ROWS):
             decoded += batch.nbytes
+            if batch.nbytes > PARQUET_ROWS * LONGEST_LINE:
+                raise UnreadableFile(
+                    f"A row after row {number} is longer than {LONGEST_LINE // 1024**2} MiB."
+                )
             if decoded > cap:
                 raise UnreadableFile(
                     f"The file holds more than {cap / 1024**3:.3g} GiB of text: split it."

@@ -82,7 +82,7 @@ class ParsedPair:
     def source_preference(self) -> Side:
         return source_preference(self.labels)
 
-    @property
+    @cached_property
     def search_text(self) -> str:
         messages = [*self.prompt, *self.response_a, *self.response_b]
         return "\n".join(message["content"] for message in messages).casefold()

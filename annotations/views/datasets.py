@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
+from annotations import permissions
 from annotations.datasets import create_dataset
 from annotations.forms import DatasetForm
 from curator.requests import SignedInRequest
@@ -11,6 +12,7 @@ from curator.requests import SignedInRequest
 
 @require_http_methods(["GET", "POST"])
 def new(request: SignedInRequest) -> HttpResponse:
+    permissions.check_can_create_datasets(request.user)
     form = DatasetForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         dataset = create_dataset(by=request.user, **form.cleaned_data)

@@ -17,6 +17,18 @@ def canonical_json(value: Any) -> str:
     )
 
 
+def portable(value: Any) -> Any:
+    """The same JSON value whichever database has kept it: PostgreSQL orders keys by length and
+    writes 1e22 as a whole number."""
+    if isinstance(value, dict):
+        return {key: portable(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [portable(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
 def of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

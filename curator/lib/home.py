@@ -1,11 +1,13 @@
 """Where this installation keeps its local state, and the secret that is made for it on the first
 start."""
 
+import contextlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
-SUBFOLDERS = ("files", "embeddings", "run", "logs")
+SUBFOLDERS = ("files", "embeddings", "run", "logs", "static")
 
 
 def prepare(home: Path) -> Path:
@@ -22,11 +24,11 @@ def prepare(home: Path) -> Path:
 def secret_key(home: Path) -> str:
     """This installation's own secret, made once and kept in a file only its owner can read."""
     path = home / "secret_key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text()
-    with os.fdopen(descriptor, "w") as file:
-        secret = secrets.token_urlsafe(50)
-        file.write(secret)
-    return secret
+    if not path.exists():
+        descriptor, fresh = tempfile.mkstemp(dir=home)  # readable by its owner only
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(50))
+        with contextlib.suppress(FileExistsError):  # of processes that start at once, one wins
+            os.link(fresh, path)
+        Path(fresh).unlink()
+    return path.read_text()

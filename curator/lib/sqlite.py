@@ -43,13 +43,17 @@ def is_fixed(found: tuple[int, ...] | None = None) -> bool:
     return backport is not None and found >= backport
 
 
+def safe_journal() -> str:
+    """WAL where it cannot lose a commit, else the rollback journal."""
+    return "WAL" if is_fixed() else "DELETE"
+
+
 def connection_options() -> dict[str, object]:
     """Django's OPTIONS: nothing acknowledged is lost when a process dies; writers wait for each
     other."""
-    journal = "WAL" if is_fixed() else "DELETE"
     return {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
-        "init_command": f"PRAGMA journal_mode={journal}; PRAGMA synchronous=FULL; PRAGMA "
+        "init_command": f"PRAGMA journal_mode={safe_journal()}; PRAGMA synchronous=FULL; PRAGMA "
         f"cache_size=-16000;",
     }

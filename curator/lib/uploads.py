@@ -20,7 +20,7 @@ class CappedUploadHandler(FileUploadHandler):
         if self.received > settings.MAX_UPLOAD_BYTES:
             assert self.request is not None
             self.request.upload_too_large = True  # type: ignore[attr-defined]
-            raise StopUpload(connection_reset=True)
+            raise StopUpload(connection_reset=False)
         return raw_data
 
     def file_complete(self, file_size: int) -> None:

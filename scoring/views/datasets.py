@@ -20,7 +20,8 @@ def index(request: SignedInRequest) -> HttpResponse:
         cards.append(
             {"dataset": dataset, "standing": reports.standing(dataset) if curates else None}
         )
-    return render(request, "scoring/datasets.html", {"cards": cards})
+    can_create = permissions.can_create_datasets(request.user)
+    return render(request, "scoring/datasets.html", {"cards": cards, "can_create": can_create})
 
 
 @require_GET

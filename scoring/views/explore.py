@@ -35,9 +35,10 @@ def pairs(request: SignedInRequest, slug: str) -> HttpResponse:
     }
     if wants_fragment(request) and cursor:
         return render(request, "scoring/_pair_rows.html", context)
+    context["most_counted"] = exploring.MOST_COUNTED if filters.text else None
     context["count"] = exploring.count(dataset, run, filters)
     context["dataset_has_pairs"] = bool(context["count"]) or dataset.pairs.exists()
-    if run is not None and not filters.flag:
+    if run is not None and not filters.flag and not filters.text:
         for name in (exploring.UNFLAGGED, exploring.UNSCORED):
             context[name] = exploring.count(dataset, run, replace(filters, flag=name))
     template = "scoring/_pairs.html" if wants_fragment(request) else "scoring/pairs.html"

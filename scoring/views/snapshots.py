@@ -1,5 +1,6 @@
 """The snapshots of a dataset: freeze one, with the evidence of the current run."""
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
@@ -15,7 +16,10 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset_to_curate(request.user, slug)
     form = SnapshotForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        latest = dataset.snapshots.first()
         snapshot = freezing.freeze(dataset=dataset, by=request.user, note=form.cleaned_data["note"])
+        if snapshot == latest:
+            messages.info(request, "Nothing has changed since this snapshot, so no other was made.")
         return redirect("annotations:snapshot", slug, snapshot.number)
     context = {
         "dataset": dataset,

@@ -28,7 +28,8 @@ from annotations.models import (
     StagedLabel,
     StagedPair,
 )
-from curator.lib import bulk, work
+from curator.lib import work
+from curator.lib.batches import batches as real_batches
 from curator.lib.refusals import Refusal
 from curator.models import User
 from tests import factories
@@ -408,8 +409,8 @@ class Died(BaseException):
 def before_batch(monkeypatch: pytest.MonkeyPatch, number: int, do: Callable[[], object]) -> None:
     """Let something happen once that many batches have been staged and the next is read."""
 
-    def batches(*arguments: Any) -> Iterator[Any]:
-        for count, batch in enumerate(bulk.batches(*arguments)):
+    def batches(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for count, batch in enumerate(real_batches(*arguments, **options)):
             if count == number:
                 do()
             yield batch
@@ -511,7 +512,7 @@ def test_an_import_whose_worker_dies_again_and_again_is_given_up(
         expire(started)
     run(started)
     assert started.status == Import.Status.FAILED
-    assert "the worker died 3 times" in started.problem
+    assert "Given up after 3 attempts" in started.problem
     assert_nothing_is_left(dataset)
 
 

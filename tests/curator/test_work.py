@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from annotations.models import Dataset, Import
-from curator.lib import work
+from curator.lib import processes, work
 from curator.lib.refusals import Refusal
 from curator.lib.work import LeaseLost, Work
 from tests import factories
@@ -91,10 +92,47 @@ def test_a_dead_process_of_this_host_is_followed_before_its_lease_runs_out(row: 
     assert work.claim(Import, row.pk) is not None
 
 
-@pytest.mark.parametrize("holder", [ELSEWHERE, f"{socket.gethostname()}/{os.getpid()}"])
+@pytest.mark.parametrize(
+    "holder", [ELSEWHERE, processes.this_process()], ids=["elsewhere", "this process"]
+)
 def test_a_holder_that_may_be_alive_keeps_its_lease(row: Import, holder: str) -> None:
     held_by(row, holder)
     assert work.claim(Import, row.pk) is None
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_is_not_it(row: Import) -> None:
+    """Numbers come again, after a restart of a container at once."""
+    held_by(row, f"{socket.gethostname()}/{os.getpid()}/another-start")
+    assert work.claim(Import, row.pk) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_takes_longer_than_the_lease_keeps_it(
+    row: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "LEASE", timedelta(seconds=1))
+    leases = set()
+
+    def one_long_step(mine: Import) -> None:
+        for _ in range(200):
+            leases.add(Import.objects.values_list("lease_expires_at", flat=True).get(pk=mine.pk))
+            if len(leases) == 3:
+                return
+            time.sleep(0.05)
+
+    assert work.perform(Import, row.pk, one_long_step)
+    assert len(leases) == 3
+
+
+def test_a_step_without_end_is_not_kept_alive_for_ever(
+    row: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "LONGEST_STEP", timedelta(0))
+    monkeypatch.setattr(work, "LEASE", timedelta(seconds=0.04))
+    kept: list[object] = []
+    monkeypatch.setattr(work, "_keep", lambda row, now: kept.append(row))
+    work.perform(Import, row.pk, lambda _: time.sleep(0.1))
+    assert kept == []
 
 
 def test_work_that_kills_its_worker_is_given_up_after_three_attempts(row: Import) -> None:
@@ -104,7 +142,7 @@ def test_work_that_kills_its_worker_is_given_up_after_three_attempts(row: Import
     assert work.claim(Import, row.pk) is None
     row.refresh_from_db()
     assert row.status == Work.Status.FAILED
-    assert row.problem == "Given up: the worker died 3 times while on it."
+    assert row.problem.startswith("Given up after 3 attempts")
 
 
 def test_cancelled_work_is_not_claimed_and_its_holder_learns_of_it(row: Import) -> None:

@@ -35,7 +35,7 @@ def backbone(tiny_backbone: str) -> Iterator[Backbone]:
         patch.setattr(backbones, "has_fast_bfloat16", lambda: False)
         patch.setattr(torch.cuda, "is_available", lambda: False)
         backbones.load.cache_clear()
-        yield backbones.load(tiny_backbone)
+        yield backbones.load(tiny_backbone, "float32")
     backbones.load.cache_clear()
 
 
@@ -161,7 +161,7 @@ def test_layers_that_are_not_read_are_not_run(backbone: Backbone) -> None:
 
 
 def test_a_backbone_is_loaded_once_a_process(backbone: Backbone, tiny_backbone: str) -> None:
-    assert backbones.load(tiny_backbone) is backbone
+    assert backbones.load(tiny_backbone, "float32") is backbone
 
 
 def digest(folder: Path, *, layers: tuple[int, ...] = (1, 3, 4)) -> str:
@@ -209,31 +209,31 @@ def test_the_digest_changes_with_the_layers_and_the_precision(folder: Path) -> N
 @pytest.mark.parametrize("reference", ["/nowhere/at/all", "./nowhere", "~nobody-here/model"])
 def test_a_folder_that_is_not_there_is_refused(reference: str) -> None:
     with pytest.raises(BackboneUnavailable, match=r"^There is no folder .*nowhere|nobody-here"):
-        backbones.load(reference)
+        backbones.load(reference, "float32")
 
 
 @pytest.mark.parametrize("reference", ["someone/a-model", "not a name / at all"])
 def test_a_model_that_the_hub_does_not_give_us_is_refused(reference: str) -> None:
     with pytest.raises(BackboneUnavailable, match="neither a folder nor a model"):
-        backbones.load(reference)
+        backbones.load(reference, "float32")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BackboneUnavailable, match=r"has no config\.json"):
-        backbones.load(str(tmp_path))
+        backbones.load(str(tmp_path), "float32")
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     for weights in folder.glob("*.safetensors"):
         weights.rename(folder / "pytorch_model.bin")
     with pytest.raises(BackboneUnavailable, match="pickled weights are not loaded"):
-        backbones.load(str(folder))
+        backbones.load(str(folder), "float32")
 
 
 def test_a_model_that_brings_code_is_refused(folder: Path) -> None:
     edit(folder / "config.json", auto_map={"AutoModel": "evil.Model"})
     with pytest.raises(BackboneUnavailable, match="code of its own to run"):
-        backbones.load(str(folder))
+        backbones.load(str(folder), "float32")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_folder_with_a_broken_file_is_refused(folder: Path, name: str, content
     with pytest.raises(
         BackboneUnavailable, match=r"^.* (is not JSON|cannot be loaded as an encoder)"
     ):
-        backbones.load(str(folder))
+        backbones.load(str(folder), "float32")
 
 
 @pytest.mark.parametrize("changes", [{"hidden_size": 64}, {"hidden_size": "many"}])
@@ -263,13 +263,13 @@ def test_weights_that_do_not_fit_the_config_are_refused(
 ) -> None:
     edit(folder / "config.json", **changes)
     with pytest.raises(BackboneUnavailable, match="cannot be loaded as an encoder"):
-        backbones.load(str(folder))
+        backbones.load(str(folder), "float32")
 
 
 def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
     edit(folder / "config.json", num_hidden_layers=8)
     with pytest.raises(BackboneUnavailable, match=r"no weights for 32 parts .*encoder\.layer\.6"):
-        backbones.load(str(folder))
+        backbones.load(str(folder), "float32")
 
 
 def test_an_encoder_without_a_pooler_is_taken_as_it_is(folder: Path, backbone: Backbone) -> None:
@@ -279,5 +279,7 @@ def test_an_encoder_without_a_pooler_is_taken_as_it_is(folder: Path, backbone: B
     assert len(kept) < len(weights)
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     np.testing.assert_allclose(
-        embedded(backbones.load(str(folder)), TEXTS), embedded(backbone, TEXTS), atol=1e-5
+        embedded(backbones.load(str(folder), "float32"), TEXTS),
+        embedded(backbone, TEXTS),
+        atol=1e-5,
     )

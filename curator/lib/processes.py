@@ -1,0 +1,52 @@
+"""Who is working: a name for this process that no later one has, and whether its bearer still
+lives."""
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+
+STATE, START = 0, 19  # of the fields that proc(5) numbers 3 and 22
+ZOMBIE = "Z"  # dead, but nobody has asked how it ended
+
+
+def this_process() -> str:
+    """host/process/start: process numbers come again, after a restart of a container at once."""
+    return f"{socket.gethostname()}/{os.getpid()}/{_start_of(os.getpid())}"
+
+
+def is_dead(name: str) -> bool:
+    """Whether the bearer is known to be gone: a process of this host that no longer exists."""
+    host, process, start = (*name.split("/"), "", "")[:3]
+    if host != socket.gethostname() or not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    stat = _stat(int(process))
+    return bool(stat) and (
+        stat[STATE] == ZOMBIE or (bool(start) and start != _start_of(int(process)))
+    )
+
+
+def _start_of(process: int) -> str:
+    """When the process started, in ticks since the machine did; empty where /proc does not say."""
+    stat = _stat(process)
+    return f"{_boot()}-{stat[START]}" if stat else ""
+
+
+def _stat(process: int) -> list[str]:
+    """What /proc says of the process after its name; nothing on machines without /proc."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+@cache
+def _boot() -> str:
+    """Names this run of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
