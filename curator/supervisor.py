@@ -141,9 +141,14 @@ class Supervisor:
     _lock: IO[str] | None = None
     _thread: threading.Thread | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _stopped: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -157,9 +162,7 @@ class Supervisor:
     def start(self) -> None:
         """Start everything and return at once; `wait_until_ready` waits for it."""
         self._lock = _take_lock()
-        if broker.answers(
-            settings.CELERY_BROKER_URL
-        ):  # left over from a supervisor that was killed
+        if broker.answers(settings.CELERY_BROKER_URL):  # left over from a killed supervisor
             broker.shut_down(settings.CELERY_BROKER_URL)
         self.add("broker", broker.server_command(settings.CURATOR_HOME))
         self._wait(partial(broker.answers, settings.CELERY_BROKER_URL), "The broker", seconds=10)
@@ -184,14 +187,15 @@ class Supervisor:
     def stop(self) -> None:
         """Stop everything, the broker last so that workers can hand back what they hold."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
         deadline = time.monotonic() + GRACE
         for group in (self.children[1:], self.children[:1]):
             for child in group:
                 child.stop()
             for child in group:
                 child.wait(deadline)
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
         if self._lock is not None:
             self._lock.close()
 
@@ -199,6 +203,7 @@ class Supervisor:
         while not self._stopping.wait(POLL):
             for child in list(self.children):
                 child.mind()
+        self._stopped.wait()  # a child dies with the thread that started it (bound_child.py)
 
     def _wait(self, ready: Callable[[], object], what: str, *, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -27,9 +27,9 @@ def is_dead(name: str) -> bool:
     except PermissionError:
         return False
     stat = _stat(int(process))
-    return bool(stat) and (
-        stat[STATE] == ZOMBIE or (bool(start) and start != _start_of(int(process)))
-    )
+    if not stat:
+        return False
+    return stat[STATE] == ZOMBIE or (bool(start) and start != _start_of(int(process)))
 
 
 def _start_of(process: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from annotations import decisions, exporting, snapshots
-from annotations.models import Dataset, Export, Snapshot, SnapshotPair, Verdict
+from annotations.models import Dataset, Export, Label, Snapshot, SnapshotPair, Verdict
 from curator.models import User
 from tests import factories
 
@@ -122,3 +122,34 @@ def test_text_survives_as_it_is(dataset: Dataset, casey: User) -> None:
     export = factories.exported(snapshot, Export.Format.TRL_DPO)
     lines = bytes_of(export).decode().split("\n")
     assert json.loads(lines[0])["chosen"][0]["content"] == odd
+
+
+def test_the_bytes_are_the_same_on_every_database(dataset: Dataset, casey: User) -> None:
+    """PostgreSQL orders JSON's keys by length and rewrites numbers; names sort by collation."""
+    meta = {"zz_long": 1, "a": 2.0, "bbb": 1e22, "nested": {"y": 1.5, "x": [1e3]}, "n": -0.0}
+    labels = [
+        {"annotator": name, "kind": "human", "label": "a"} for name in ("b", "Ä", "a", "Z", "_")
+    ]
+    factories.imported(dataset, [factories.row(1, meta=meta, labels=labels)])
+    snapshot = snapshots.freeze(dataset=dataset, by=casey)
+    export = factories.exported(snapshot, Export.Format.JSONL)
+    assert export.sha256 == "b0d3db72dc536235c6e8ef5d5b8edbb1bf712055ba7d8430c30fd36ab4f7e674"
+
+
+def test_a_label_that_was_taken_back_says_so(dataset: Dataset, casey: User) -> None:
+    pair = factories.pairs(dataset, 1)[0]
+    first = pair.labels.get()
+    Label.objects.create(pair=pair, annotator=first.annotator, preference="b", supersedes=first)
+    snapshot = snapshots.freeze(dataset=dataset, by=casey)
+    [line] = factories.lines_of(factories.exported(snapshot, Export.Format.JSONL))
+    assert [(label["label"], label["superseded"]) for label in line["labels"]] == [
+        ("a", True),
+        ("b", False),
+    ]
+
+
+def test_the_sidecar_stands_in_the_order_of_the_trainers_files(snapshot: Snapshot) -> None:
+    sidecar = factories.lines_of(factories.exported(snapshot, Export.Format.JSONL))
+    trainer = factories.lines_of(factories.exported(snapshot, Export.Format.TRL_DPO))
+    usable = [line["prompt"] for line in sidecar if line["preference"] in ("a", "b")]
+    assert usable == [line["prompt"] for line in trainer]

@@ -75,3 +75,32 @@ def test_only_curators_and_owners_freeze(dataset: Dataset) -> None:
     factories.pairs(dataset, 1)
     with pytest.raises(Forbidden):
         freeze(dataset, factories.user("stranger"))
+
+
+def test_the_digest_tells_a_label_from_its_opposite_whichever_way_round(casey: User) -> None:
+    """The digest of a pair does not know which response stands first; that of a snapshot must."""
+    row = factories.row(1, label="a")
+    exchanged = {"response_a": row["response_b"], "response_b": row["response_a"]}
+    rows = {
+        "as-it-is": row,
+        "exchanged-with-its-label": {**factories.row(1, label="b"), **exchanged},
+        "exchanged-under-its-label": {**row, **exchanged},
+    }
+    found = {}
+    for slug, one in rows.items():
+        into = factories.dataset(slug, curators=[casey])
+        factories.imported(into, [one])
+        found[slug] = freeze(into, casey).digest
+    assert found["as-it-is"] == found["exchanged-with-its-label"]
+    assert found["as-it-is"] != found["exchanged-under-its-label"]
+
+
+def test_another_reason_is_another_snapshot(dataset: Dataset, casey: User) -> None:
+    """The sidecar carries it, though the labels are the same."""
+    pair = factories.pairs(dataset, 1)[0]
+    first = decisions.decide(pair=pair, verdict=Verdict.KEEP, by=casey, based_on=None)
+    freeze(dataset, casey)
+    decisions.decide(
+        pair=pair, verdict=Verdict.KEEP, by=casey, based_on=first.pk, reason="looked it up"
+    )
+    assert freeze(dataset, casey).number == 2
