@@ -80,9 +80,8 @@ def _publish(row: Import, counts: Counts) -> None:
     dataset = Dataset.objects.select_for_update().get(pk=row.dataset_id)
     there = PreferencePair.objects.filter(dataset=dataset)
     staged = StagedPair.objects.filter(imported_in=row)
-    fresh = staged.filter(
-        ~Exists(there.filter(digest=OuterRef("digest")))
-    )  # not published before, nor beside this
+    # not published before, nor beside this
+    fresh = staged.filter(~Exists(there.filter(digest=OuterRef("digest"))))
     if (
         fresh.exclude(source_id="")
         .filter(Exists(there.filter(source_id=OuterRef("source_id"))))

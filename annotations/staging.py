@@ -135,9 +135,8 @@ def _add_labels(batch: Batch, same: Known, read: ReadPair, labels: Iterable[Pars
     new = [label for label in labels if (label.kind, label.annotator) not in same.labels]
     if not new:
         return
-    if (
-        same.staged is None
-    ):  # published: stage the pair again to carry the labels; it is not published twice
+    if same.staged is None:
+        # published: stage the pair again to carry the labels; it is not published twice
         same.staged = _staged(batch.row, read)
         same.staged.source_id = ""
         if read.pair.is_in_order != same.is_in_order:

@@ -40,11 +40,10 @@ def load_tasks(sender: str, options: dict[str, Any], **_: Any) -> None:
         raise BadWorkerSetup(
             "A scoring worker owns one process per device: start it with --concurrency 1."
         )
+    # by now Celery has set Django up, and the worker has taken no message yet
     for queue in queues:
         for module in TASK_MODULES[queue]:
-            importlib.import_module(
-                module
-            )  # after Celery has set Django up, before the worker takes its first message
+            importlib.import_module(module)
 
 
 @worker_ready.connect

@@ -2,13 +2,30 @@
 asked."""
 
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django_htmx.http import reswap, retarget
+from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render, resolve_url
+from django_htmx.http import HttpResponseClientRedirect, reswap, retarget
 
 from curator.lib.faults import system_fault
 from curator.lib.refusals import Refusal
+
+
+class SignInMiddleware(LoginRequiredMiddleware):
+    """Sends a stranger to the sign-in page; a part of a page that htmx asks for is no place for
+    it."""
+
+    def handle_no_permission(
+        self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]
+    ) -> Any:
+        if request.headers.get("HX-Request") == "true":
+            page = urlsplit(request.headers.get("HX-Current-URL", "")).path or "/"
+            return HttpResponseClientRedirect(f"{resolve_url(settings.LOGIN_URL)}?next={page}")
+        return super().handle_no_permission(request, view_func)
 
 
 class RefusalMiddleware:

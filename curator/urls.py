@@ -7,6 +7,10 @@ from django.views.generic import RedirectView
 
 from curator import views
 
+handler400 = views.bad_request
+handler403 = views.forbidden
+handler404 = views.not_found
+
 urlpatterns = [
     path("", include("annotations.urls")),  # first: datasets/new/ is no dataset called “new”
     path("", include("scoring.urls")),

@@ -1,5 +1,7 @@
 """Signing in, the health check, and the state of the machinery: pages without domain words."""
 
+from typing import Any
+
 from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
@@ -13,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from curator import presence, sign_in_links
 from curator.celery import TASK_MODULES
 from curator.lib import broker
+from curator.middleware import refused
 
 
 @login_not_required
@@ -36,6 +39,35 @@ def sign_in_link(request: HttpRequest, mark: str, token: str) -> HttpResponse:
         target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
     return redirect(target if safe and target else settings.LOGIN_REDIRECT_URL)
+
+
+def locked_out(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
+    """For who has guessed a password too often."""
+    minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
+    sentence = (
+        f"Too many wrong passwords for this account from your address: wait {minutes} minutes, or "
+        "ask for a sign-in link."
+    )
+    return refused(request, sentence, 429)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _in_place(request, "That is not here any more: load the page again.", 404)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _in_place(request, "You may not do this.", 403)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _in_place(request, "The server did not understand the request.", 400)
+
+
+def _in_place(request: HttpRequest, sentence: str, status: int) -> HttpResponse:
+    """The page of the error; to htmx, which would put it into a part of a page, a notice."""
+    if getattr(request, "htmx", False):
+        return refused(request, sentence, status)
+    return render(request, f"{status}.html", status=status)
 
 
 @login_not_required

@@ -13,8 +13,8 @@ from curator.requests import SignedInRequest
 @require_http_methods(["GET", "POST"])
 def new(request: SignedInRequest) -> HttpResponse:
     permissions.check_can_create_datasets(request.user)
-    form = DatasetForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    form = DatasetForm(request.POST if request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
         dataset = create_dataset(by=request.user, **form.cleaned_data)
         return redirect("annotations:import-new", dataset.slug)
     status = 422 if form.is_bound else 200

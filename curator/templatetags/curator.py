@@ -54,17 +54,17 @@ def share_of(part: int | None, whole: int | None) -> str:
 
 
 @register.filter
-def signed(value: float | None, digits: int = 2) -> str:
-    """A number with its sign, and a true minus."""
-    if value is None:
+def signed(value: float | str | None, digits: int = 2) -> str:
+    """A number with its sign, and a true minus; an en dash where there is nothing."""
+    if value is None or isinstance(value, str):  # a template names what is not there ""
         return "–"
     text = f"{abs(value):.{digits}f}"
     return text if not float(text) else f"{'+' if value > 0 else MINUS}{text}"
 
 
 @register.filter
-def decimal(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+def decimal(value: float | str | None, digits: int = 2) -> str:
+    return "–" if value is None or isinstance(value, str) else f"{value:.{digits}f}"
 
 
 @register.filter

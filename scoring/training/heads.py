@@ -149,13 +149,11 @@ def _solve(
     """Newton's method for every member and penalty at once, as columns: one solution a penalty."""
     members, penalties = bag.shape[1], len(PENALTIES)
     design = _Design(pairs, codes)
-    mask = torch.from_numpy(
-        np.repeat(bag, penalties, axis=1).astype(np.float32)
-    )  # column = member * penalties + penalty
+    # column = member * penalties + penalty
+    mask = torch.from_numpy(np.repeat(bag, penalties, axis=1).astype(np.float32))
     labels = torch.from_numpy(pairs.labels)[:, None]
-    diagonal = (design.squares @ mask) / design.x.shape[
-        1
-    ]  # mean diagonal of each bag's Gram matrix
+    # mean diagonal of each bag's Gram matrix
+    diagonal = (design.squares @ mask) / design.x.shape[1]
     ridge = (diagonal * torch.tensor(PENALTIES).repeat(members) / 4.0).clamp_min(LEAST_RIDGE)
     point = design.zeros(mask.shape[1])
     f = torch.zeros_like(mask)

@@ -14,8 +14,8 @@ from scoring import freezing, reports
 @require_http_methods(["GET", "POST"])
 def index(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset_to_curate(request.user, slug)
-    form = SnapshotForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    form = SnapshotForm(request.POST if request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
         latest = dataset.snapshots.first()
         snapshot = freezing.freeze(dataset=dataset, by=request.user, note=form.cleaned_data["note"])
         if snapshot == latest:

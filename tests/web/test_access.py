@@ -131,6 +131,12 @@ def test_curators_and_owners_reach_everything(scene: Scene, kind: str) -> None:
         assert ask(person, name, scene) in (200, 302, 400, 409), name
 
 
+def test_who_only_annotates_makes_no_datasets(scene: Scene) -> None:
+    assert ask(scene.annotator, "annotations:dataset-new", scene) == 403
+    assert ask(scene.curator, "annotations:dataset-new", scene) == 200
+    assert ask(scene.stranger, "annotations:dataset-new", scene) == 200
+
+
 def test_what_changes_something_is_not_done_by_a_link(scene: Scene, client: Client) -> None:
     client.force_login(scene.curator)
     for name in CHANGING:

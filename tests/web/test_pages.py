@@ -18,13 +18,13 @@ from tests.scenarios import Scene
 
 
 @pytest.fixture
-def browser(scene: Scene, client: Client) -> Client:
+def desk(scene: Scene, client: Client) -> Client:
     client.force_login(scene.curator)
     return client
 
 
-def get(browser: Client, name: str, *arguments: Any, **query: Any) -> Any:
-    return browser.get(reverse(name, args=arguments), query)
+def get(desk: Client, name: str, *arguments: Any, **query: Any) -> Any:
+    return desk.get(reverse(name, args=arguments), query)
 
 
 # --- Signing in -----------------------------------------------------------------------------------
@@ -50,6 +50,33 @@ def test_a_link_does_not_lead_to_another_site(client: Client, casey: User) -> No
     path = sign_in_links.path_for(casey)
     response: Any = client.post(path, {"next": "https://elsewhere.example/"})
     assert response["Location"] == "/"
+
+
+def test_who_guesses_passwords_is_locked_out_and_the_owner_is_not(
+    client: Client, casey: User, settings: Any
+) -> None:
+    url = reverse("sign-in")
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        answer: Any = client.post(url, {"username": "casey", "password": "guess"})
+    assert answer.status_code == 429
+    assert "Too many wrong passwords" in answer.content.decode()
+    right = {"username": "casey", "password": "a long enough password"}
+    assert client.post(url, right).status_code == 429
+    elsewhere = Client(REMOTE_ADDR="10.1.2.3")
+    assert elsewhere.post(url, right).status_code == 302
+
+
+def test_a_part_of_a_page_is_no_place_for_the_sign_in_page(client: Client, db: Any) -> None:
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://testserver/datasets/x/runs/1/"}
+    response: Any = client.get("/datasets/x/runs/1/", headers=headers)
+    assert response["HX-Redirect"] == "/sign-in/?next=/datasets/x/runs/1/"
+
+
+def test_what_is_gone_is_a_notice_to_a_part_of_a_page(as_casey: Client) -> None:
+    response = as_casey.get("/datasets/x/", headers={"HX-Request": "true"})
+    assert response.status_code == 404
+    assert "<html" not in response.content.decode()
+    assert response["HX-Retarget"] == "#notices"
 
 
 # --- Datasets and imports -------------------------------------------------------------------------
@@ -119,13 +146,13 @@ def listed(response: Any) -> list[int]:
 
 @pytest.mark.parametrize("order", list(exploring.ORDERS))
 def test_pages_follow_each_other_without_gap_or_repeat(
-    scene: Scene, browser: Client, monkeypatch: pytest.MonkeyPatch, order: str
+    scene: Scene, desk: Client, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
     monkeypatch.setattr(exploring, "PAGE_SIZE", 5)
     seen: list[int] = []
     cursor = ""
     while True:
-        response = get(browser, "scoring:pairs", "scene", order=order, after=cursor)
+        response = get(desk, "scoring:pairs", "scene", order=order, after=cursor)
         seen += listed(response)
         cursor = response.context["page"].next_cursor
         if not cursor:
@@ -138,89 +165,126 @@ def test_pages_follow_each_other_without_gap_or_repeat(
 
 
 @pytest.mark.parametrize("flag", list(Flag.values))
-def test_the_list_is_filtered_by_flag(scene: Scene, browser: Client, flag: str) -> None:
-    response = get(browser, "scoring:pairs", "scene", flag=flag)
+def test_the_list_is_filtered_by_flag(scene: Scene, desk: Client, flag: str) -> None:
+    response = get(desk, "scoring:pairs", "scene", flag=flag)
     expected = scene.run.scores.filter(flag=flag).values_list("pair_id", flat=True)
     assert sorted(listed(response)) == sorted(expected)
     assert response.context["count"] == len(expected) == scene.run.summary["flags"][flag]
 
 
-def test_the_list_is_filtered_by_text_strength_and_status(scene: Scene, browser: Client) -> None:
-    found = get(browser, "scoring:pairs", "scene", text="QUESTION 7?")
+def test_the_list_is_filtered_by_text_strength_and_status(scene: Scene, desk: Client) -> None:
+    found = get(desk, "scoring:pairs", "scene", text="QUESTION 7?")
     assert [row.pair.source_id for row in found.context["page"].rows] == ["pair-7"]
-    weak = get(browser, "scoring:pairs", "scene", strength_to="0")
+    weak = get(desk, "scoring:pairs", "scene", strength_to="0")
     assert all(row.score.strength <= 0 for row in weak.context["page"].rows)
-    assert listed(get(browser, "scoring:pairs", "scene", status="drop")) == []
+    assert listed(get(desk, "scoring:pairs", "scene", status="drop")) == []
 
 
 @pytest.mark.parametrize(
-    "query", [{"after": "nonsense"}, {"after": "1.0_x"}, {"flag": "moon"}, {"strength_from": "x"}]
+    "query",
+    [
+        {"after": "nonsense"},
+        {"after": "1.0_x"},
+        {"after": "0.1_999999999999999999999999"},
+        {"flag": "moon"},
+        {"strength_from": "x"},
+        {"strength_from": "2", "strength_to": "1"},
+        {"text": "\x00"},
+    ],
 )
-def test_a_made_up_filter_harms_nothing(
-    scene: Scene, browser: Client, query: dict[str, str]
-) -> None:
-    assert get(browser, "scoring:pairs", "scene", **query).status_code in (200, 404)
+def test_a_made_up_filter_harms_nothing(scene: Scene, desk: Client, query: dict[str, str]) -> None:
+    assert get(desk, "scoring:pairs", "scene", **query).status_code in (200, 404)
+
+
+def test_pairs_that_came_after_the_run_are_named_and_listed(scene: Scene, desk: Client) -> None:
+    factories.imported(scene.dataset, [factories.row(500), factories.row(501)])
+    overview = get(desk, "scoring:overview", "scene").content.decode()
+    assert "2 pairs</a> came after the last run" in overview
+    assert "Score again" in overview
+    assert get(desk, "scoring:pairs", "scene").context["unscored"] == 2
+    listing = get(desk, "scoring:pairs", "scene", flag="unscored")
+    assert [row.pair.source_id for row in listing.context["page"].rows] == ["pair-500", "pair-501"]
 
 
 def test_the_list_asks_as_often_for_many_pairs_as_for_few(
-    scene: Scene, browser: Client, django_assert_max_num_queries: Any
+    scene: Scene, desk: Client, django_assert_max_num_queries: Any
 ) -> None:
     with django_assert_max_num_queries(12):
-        assert len(listed(get(browser, "scoring:pairs", "scene"))) == 28
+        assert len(listed(get(desk, "scoring:pairs", "scene"))) == 28
 
 
 # --- Ensembles, runs, audits ----------------------------------------------------------------------
 
 
-def test_training_is_launched_from_its_form(scene: Scene, browser: Client) -> None:
+def test_training_is_launched_from_its_form(scene: Scene, desk: Client) -> None:
     data = {"name": "second", "members": 4, "backbone": "minilm", "seed": 0, "bag_unit": "prompt"}
-    response: Any = browser.post(reverse("scoring:ensembles", args=["scene"]), data)
+    response: Any = desk.post(reverse("scoring:ensembles", args=["scene"]), data)
     run = TrainingRun.objects.get(ensemble__name="second")
     assert response["Location"] == reverse("scoring:ensemble", args=["scene", "second"])
     assert run.ensemble.recipe == {"seed": 0, "bag_unit": "prompt"}
-    page = browser.get(response["Location"]).content.decode()
+    page = desk.get(response["Location"]).content.decode()
     assert "No worker" in page
 
 
-def test_a_run_is_launched_cancelled_and_started_again(scene: Scene, browser: Client) -> None:
+@pytest.mark.parametrize(
+    "change", [{"members": 3}, {"name": "heads"}, {"name": "no spaces"}, {"backbone": "/etc"}]
+)
+def test_a_training_that_cannot_be_is_said_on_its_form_and_nothing_typed_is_lost(
+    scene: Scene, desk: Client, change: dict[str, Any]
+) -> None:
+    data = {"name": "mine", "members": 4, "backbone": "minilm", "seed": 7, "bag_unit": "pair"}
+    response: Any = desk.post(reverse("scoring:ensembles", args=["scene"]), data | change)
+    assert response.status_code == 422
+    assert response.context["form"].errors
+    assert 'value="7"' in response.content.decode()
+    assert scene.dataset.ensembles.count() == 1
+
+
+def test_a_run_is_launched_cancelled_and_started_again(scene: Scene, desk: Client) -> None:
     url = reverse("scoring:score", args=["scene", "heads"])
-    response: Any = browser.post(url, {"mode": Mode.IN_SAMPLE})
+    response: Any = desk.post(url, {"mode": Mode.IN_SAMPLE})
     run = ScoringRun.objects.order_by("-pk")[0]
     assert response["Location"] == reverse("scoring:run", args=["scene", run.pk])
-    browser.post(reverse("scoring:run-cancel", args=["scene", run.pk]))
+    desk.post(reverse("scoring:run-cancel", args=["scene", run.pk]))
     run.refresh_from_db()
     assert run.status == "cancelled"
-    browser.post(reverse("scoring:run-retry", args=["scene", run.pk]))
+    desk.post(reverse("scoring:run-retry", args=["scene", run.pk]))
     run.refresh_from_db()
     assert run.status == "queued"
 
 
-def test_an_audit_is_launched_from_its_run(scene: Scene, browser: Client) -> None:
-    browser.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "0.2"})
+def test_an_audit_is_launched_from_its_run(scene: Scene, desk: Client) -> None:
+    desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "0.2"})
     assert scene.run.audits.get().share == 0.2
-    refused = browser.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "2"})
+    refused = desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "2"})
     assert refused.status_code == 400
 
 
 # --- Snapshots and exports ------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_frozen_exported_and_downloaded(scene: Scene, browser: Client) -> None:
-    browser.post(reverse("scoring:decide", args=["scene", scene.pair.pk]), {"verdict": "flip"})
-    frozen: Any = browser.post(reverse("scoring:snapshots", args=["scene"]), {"note": "reviewed"})
+def test_a_snapshot_is_frozen_exported_and_downloaded(scene: Scene, desk: Client) -> None:
+    desk.post(reverse("scoring:decide", args=["scene", scene.pair.pk]), {"verdict": "flip"})
+    frozen: Any = desk.post(reverse("scoring:snapshots", args=["scene"]), {"note": "reviewed"})
     snapshot = Snapshot.objects.get(note="reviewed")
     assert frozen["Location"] == reverse("annotations:snapshot", args=["scene", snapshot.number])
     export = factories.exported(snapshot, "trl-reward")
-    response = get(browser, "annotations:download", "scene", snapshot.number, export.pk)
+    response = get(desk, "annotations:download", "scene", snapshot.number, export.pk)
     content = b"".join(response.streaming_content)
     assert content.count(b"\n") == export.rows
     assert "attachment" in response["Content-Disposition"]
     assert response["X-Content-Type-Options"] == "nosniff"
 
 
-def test_an_unknown_format_is_refused(scene: Scene, browser: Client) -> None:
+def test_freezing_what_has_not_changed_says_so(scene: Scene, desk: Client) -> None:
+    for _ in range(2):
+        response: Any = desk.post(reverse("scoring:snapshots", args=["scene"]), follow=True)
+    assert "Nothing has changed since this snapshot" in response.content.decode()
+
+
+def test_an_unknown_format_is_refused(scene: Scene, desk: Client) -> None:
     url = reverse("annotations:export", args=["scene", scene.snapshot.number])
-    assert browser.post(url, {"format": "pickle"}).status_code == 400
+    assert desk.post(url, {"format": "pickle"}).status_code == 400
 
 
 # --- The machinery --------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.target.matches(".reason")) event.preventDefault();
     return;
   }
+  if (document.body.classList.contains("no-keys")) return;
   const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!control || control.disabled) return;
   event.preventDefault();
