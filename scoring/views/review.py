@@ -35,17 +35,15 @@ class Side:
     evidence: Evidence | None
 
     @property
-    def models(self) -> int:
-        """How many of the models asked prefer this response."""
-        return self.evidence.preferring(self.value) if self.evidence else 0
-
-    @property
-    def people(self) -> list[str]:
-        """How many annotators of each kind prefer it: “2 people”, “1 AI judge”."""
+    def preferred_by(self) -> list[str]:
+        """Who prefers this response: “5 of 5 models”, “2 people”, “1 AI judge”."""
+        models = self.evidence.preferring(self.value) if self.evidence else 0
+        asked = [f"{models} of {self.evidence.asked} models"] if self.evidence and models else []
         kinds = Counter(
             label.annotator.kind for label in self.labels if label.preference == self.value
         )
-        return [_counted(count, Annotator.Kind(kind)) for kind, count in sorted(kinds.items())]
+        kinds.pop(Annotator.Kind.SOURCE, None)  # its word is the label itself
+        return asked + [_counted(kinds[kind], kind) for kind in Annotator.Kind if kind in kinds]
 
 
 @never_cache
@@ -189,9 +187,7 @@ def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, An
 
 
 def _counted(count: int, kind: Annotator.Kind) -> str:
-    if kind in (Annotator.Kind.GOLD, Annotator.Kind.SOURCE):
-        return kind.label
-    several = {"person": "people"}.get(kind.label, f"{kind.label}s")
+    several = {Annotator.Kind.HUMAN: "people", Annotator.Kind.AI: "AI judges"}.get(kind, kind.label)
     return f"{count} {kind.label if count == 1 else several}"
 
 

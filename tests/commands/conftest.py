@@ -76,7 +76,9 @@ _OURS = ("DATABASE_URL", "REDIS_URL", "LOG_LEVEL", "DJANGO_ALLOW_ASYNC_UNSAFE")
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """An installation without workers."""
-    return install(tmp_path_factory.mktemp("installation"))
+    found = install(tmp_path_factory.mktemp("installation"))
+    assert found.run("migrate").status == 0
+    return found
 
 
 @pytest.fixture(scope="session")
