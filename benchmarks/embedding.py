@@ -94,7 +94,7 @@ def read(path: Path, count: int) -> list[Pair]:
 def figures(pairs: Sequence[Pair], report: Report) -> list[Row]:
     """Pairs a second of every way beside the loop's, and tokens through the model."""
     transformers_logging.disable_progress_bar()
-    loaded = load(MINILM)
+    loaded = load(MINILM, "float32")
     fp32 = ways(loaded, torch.float32, "fp32")
     bf16 = ways(loaded, torch.bfloat16, "bf16") if is_bfloat16_fast(loaded) else []
     if not bf16:

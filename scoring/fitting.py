@@ -27,6 +27,8 @@ from scoring.shards import NotEnoughPairs
 from scoring.training.bags import Bag, bags, in_bag
 from scoring.training.heads import Space, Trained, TrainingPairs, train
 
+Floats = npt.NDArray[np.float32]
+
 CHUNK = 1024
 SAMPLED_PAIRS = 4096  # whose responses the feature space is fitted on
 MOST_SLICES = 8
@@ -144,9 +146,7 @@ def prepare(
     """Everything that training reads, in chunks; only the projected differences of all pairs are
     held at once."""
     sample = labelled.ids[:: max(1, len(labelled.ids) // SAMPLED_PAIRS)][:SAMPLED_PAIRS]
-    sampled = [np.concatenate([found.a, found.b]) for found in _read(sample, backbone, row)]
-    space = Space.of(np.concatenate(sampled))
-    del sampled
+    space = Space.of(_responses(sample, backbone, row))
     differences, keys_a, keys_b, norms = [], [], [], []
     for found in _read(labelled.ids, backbone, row):
         a, b = space.project(found.a), space.project(found.b)
@@ -166,6 +166,18 @@ def prepare(
         codes=slices.codes_of(labelled.slices),
     )
     return pairs, space, slices
+
+
+def _responses(ids: list[int], backbone: Backbone, row: work.Work) -> Floats:
+    """Features (2 n, width) of both responses of the pairs."""
+    rows: Floats | None = None
+    for number, found in enumerate(_read(ids, backbone, row)):
+        if rows is None:
+            rows = np.empty((2 * len(ids), found.a.shape[1]), dtype=np.float32)
+        both = slice(2 * CHUNK * number, 2 * (CHUNK * number + len(found.a)))
+        np.concatenate([found.a, found.b], out=rows[both])
+    assert rows is not None
+    return rows
 
 
 def _read(ids: list[int], backbone: Backbone, row: work.Work) -> Iterator[embedding.PairFeatures]:

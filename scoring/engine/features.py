@@ -20,6 +20,7 @@ RELATED_LAYERS = (1, 2)  # whose states of prompt and response are multiplied
 COMPARED_LAYER = 2  # whose states of prompt and response are subtracted
 # what standardised surface features count beside each dimension of an embedding
 SURFACE_WEIGHT = 4.0
+SLICE = 1024  # rows
 FARTHEST = 8.0  # standard deviations, beyond which a feature is clipped
 
 
@@ -49,7 +50,12 @@ class Scaling:
     @classmethod
     def of(cls, rows: Floats) -> "Scaling":
         """The scaling that standardises `rows` (n, width)."""
-        return cls(rows.mean(axis=0), rows.std(axis=0) + np.float32(1e-6))
+        mean = rows.mean(axis=0)
+        squares = np.zeros(len(mean), dtype=np.float64)
+        for start in range(0, len(rows), SLICE):  # a copy of all rows would be large
+            squares += np.square(rows[start : start + SLICE] - mean).sum(axis=0)
+        deviation = np.sqrt(squares / len(rows)).astype(np.float32)
+        return cls(mean, deviation + np.float32(1e-6))
 
     def apply(self, rows: Floats) -> Floats:
         """(n, width) -> (n, width)"""

@@ -33,6 +33,7 @@ Indices = npt.NDArray[np.int64]
 OnStep = Callable[[int, int], None]
 
 COMPONENTS = 512
+SLICE = 1024  # rows
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 NEWTON_STEPS = 3
 GRADIENT_STEPS = 30
@@ -53,10 +54,17 @@ class Space:
     @classmethod
     def of(cls, rows: Floats) -> "Space":
         """The space of a sample of responses' features (n, width)."""
-        scaling = Scaling.of(rows)
-        scaled = torch.from_numpy(scaling.apply(rows))
-        centred = scaled - scaled.mean(0)
-        _, vectors = torch.linalg.eigh((centred.T @ centred / len(centred)).double())
+        scaling, width = Scaling.of(rows), rows.shape[1]
+        total = torch.zeros(width, dtype=torch.float64)
+        products = torch.zeros(width, width, dtype=torch.float64)
+        for start in range(0, len(rows), SLICE):  # a scaled copy of all rows would be large
+            scaled = torch.from_numpy(scaling.apply(rows[start : start + SLICE]))
+            total += scaled.sum(0)
+            products += scaled.T @ scaled
+        mean = total / len(rows)
+        covariance = products.div_(len(rows)).addr_(mean, mean, alpha=-1.0).float()
+        del products
+        _, vectors = torch.linalg.eigh(covariance)
         kept = min(COMPONENTS, rows.shape[1])
         return cls(scaling, vectors.flip(1)[:, :kept].float().contiguous().numpy())
 
