@@ -37,7 +37,7 @@ def prompt_of(pair: PreferencePair) -> str:
 
 
 def expect_pair(page: Page, pair: PreferencePair) -> None:
-    expect(page.locator("#review .prompt .prompt-scroll")).to_have_text(prompt_of(pair))
+    expect(page.locator("#review .prompt-scroll .text")).to_have_text(prompt_of(pair))
 
 
 def verdict_of(pair: PreferencePair) -> str:
@@ -109,6 +109,21 @@ def test_the_focus_stays_on_the_button_from_pair_to_pair(at: Any, scene: Scene) 
     expect(page.get_by_role("button", name="Keep")).to_be_focused()
     page.keyboard.press("Enter")
     expect_pair(page, three)
+
+
+def test_markdown_is_formatted_and_can_be_seen_as_it_stands(at: Any, scene: Scene) -> None:
+    text = "Use **bold** words:\n\n```\nprint(1)\n```\n\n<script>document.title = 'owned'</script>"
+    PreferencePair.objects.filter(pk=scene.pair.pk).update(
+        response_a=[{"role": "assistant", "content": text}]
+    )
+    page = at(f"pairs/{scene.pair.pk}/")
+    answer = page.get_by_role("article", name="Response A")
+    expect(answer.locator("strong")).to_be_visible()
+    expect(answer.locator("pre code")).to_have_text("print(1)")
+    page.keyboard.press("m")
+    expect(answer.locator("strong")).to_be_hidden()
+    expect(answer.get_by_text("Use **bold** words")).to_be_visible()
+    assert "owned" not in page.title()
 
 
 def test_going_back_gives_the_whole_page(at: Any, scene: Scene) -> None:
