@@ -187,11 +187,12 @@ def test_without_scripts_the_buttons_do_the_same(
 
 
 def test_from_decisions_to_a_file_for_the_trainer(at: Any, scene: Scene, tmp_path: Path) -> None:
-    one, two, *_ = queue_of(scene)
+    one, two, three, *_ = queue_of(scene)
     page = at("review/")
     page.keyboard.press("f")
     expect_pair(page, two)
     page.keyboard.press("d")
+    expect_pair(page, three)
     page = at("snapshots/")
     page.get_by_label("Note").fill("after review")
     page.get_by_role("button", name="Freeze").click()
