@@ -36,7 +36,6 @@ LONGEST_START = 300.0
 LONGEST_STOP = 60.0
 LINK = re.compile(r"^\s*curator\s+(http://\S+)", re.MULTILINE)
 DESKTOP, PHONE = (1440, 900), (390, 844)
-SEEN = {"run": "#run form.inline"}  # the figures of the audit stand above it
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
@@ -133,7 +132,7 @@ def take_all(browser: Browser, link: str, output: Path) -> None:
     for scheme in SCHEMES:
         with context_like(browser, signed_in, DESKTOP, scheme) as context:
             for name, url in pages.items():
-                take(context, url, output / f"{name}-{scheme}.png", seen=SEEN.get(name, "main"))
+                take(context, url, output / f"{name}-{scheme}.png")
         with context_like(browser, signed_in, PHONE, scheme) as context:
             take(context, pages["review"], output / f"review-phone-{scheme}.png")
 
@@ -159,15 +158,14 @@ def context_like(
         context.close()
 
 
-def take(context: BrowserContext, url: str, path: Path, *, seen: str = "main") -> None:
-    """A picture of what the window shows of the page once `seen` has been scrolled into it."""
+def take(context: BrowserContext, url: str, path: Path) -> None:
+    """A picture of what the window shows of the page."""
     page = context.new_page()
     page.goto(url)
     page.locator("main").wait_for()
     for chart in page.locator(".chart").all():
         chart.locator(".main-svg").first.wait_for()
     page.wait_for_load_state("networkidle")
-    page.locator(seen).first.scroll_into_view_if_needed()
     page.screenshot(path=path)
     tell(f"  {path.name}")
     page.close()
@@ -179,7 +177,7 @@ def audited_run(page: Page, base: str) -> str:
     page.get_by_role("link", name=re.compile(r"^Run \d+$")).first.click()
     url = page.url
     page.get_by_role("button", name="Plant and audit").click()
-    page.locator("#run .audit dt", has_text="AUROC").wait_for(timeout=120_000)
+    page.locator(".audit dt", has_text="AUROC").wait_for(timeout=120_000)
     return url
 
 
@@ -200,7 +198,7 @@ def first_short_pair(page: Page, base: str) -> str:
     )
     for url in dict.fromkeys(links):
         page.goto(url)
-        texts = page.locator(".prompt .text, .response .text").all_inner_texts()
+        texts = page.locator(".prompt .text, .response .text").all_text_contents()
         if all(len(text) < 700 for text in texts) and all(len(text) > 120 for text in texts[1:]):
             return str(url)
     return f"{base}/datasets/demo/review/"
