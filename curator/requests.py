@@ -1,6 +1,7 @@
 """What our views know of a request: who is signed in, and whether it asks for a page or a part of
 one."""
 
+from django.conf import settings
 from django.http import HttpRequest
 from django_htmx.middleware import HtmxDetails
 
@@ -12,6 +13,17 @@ class SignedInRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+def client_address(request: HttpRequest) -> str:
+    """Where the request comes from: the address that our proxy has seen, where there is one.
+
+    Of X-Forwarded-For only the last entry is the proxy's own; whoever asks may write the others.
+    """
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    if settings.CURATOR_HTTPS and forwarded:
+        return str(forwarded).rpartition(",")[2].strip()
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def wants_fragment(request: SignedInRequest) -> bool:

@@ -142,6 +142,8 @@ AXES_FAILURE_LIMIT = 8
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "curator.requests.client_address"
 AXES_LOCKOUT_CALLABLE = "curator.views.locked_out"
 AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS = [

@@ -56,6 +56,7 @@ def start_training(
 
 def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) -> None:
     """Raises a Refusal where `start_training` would."""
+    _check_name(name)
     if members % 2 or not 2 <= members <= MOST_MEMBERS:
         raise Refusal(
             f"An ensemble needs an even number of members from 2 to {MOST_MEMBERS}, not {members}."
@@ -130,6 +131,13 @@ def check_audit(run: ScoringRun, share: float) -> None:
         raise Refusal(f"The share of planted flips must be between 0 and 0.5, not {share}.")
     if run.status != ScoringRun.Status.DONE:
         raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
+
+
+def _check_name(name: str) -> None:
+    try:
+        Ensemble._meta.get_field("name").clean(name, None)
+    except ValidationError as error:
+        raise Refusal(f"{name!r} cannot be an ensemble: {' '.join(error.messages)}") from error
 
 
 def _check(ensemble: Ensemble) -> None:

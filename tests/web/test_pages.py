@@ -11,6 +11,7 @@ from django.urls import reverse
 from annotations.models import Dataset, Import, Snapshot
 from curator import sign_in_links
 from curator.models import User
+from curator.requests import client_address
 from scoring import exploring
 from scoring.models import Flag, Mode, ScoringRun, TrainingRun
 from tests import factories
@@ -64,6 +65,14 @@ def test_who_guesses_passwords_is_locked_out_and_the_owner_is_not(
     assert client.post(url, right).status_code == 429
     elsewhere = Client(REMOTE_ADDR="10.1.2.3")
     assert elsewhere.post(url, right).status_code == 302
+
+
+def test_behind_a_proxy_the_guesser_is_known_by_what_the_proxy_saw(rf: Any, settings: Any) -> None:
+    """The last entry is the proxy's; the others are whatever the guesser wrote."""
+    forged = rf.get("/", headers={"X-Forwarded-For": "1.1.1.1, 203.0.113.9"})
+    assert client_address(forged) == "127.0.0.1"
+    settings.CURATOR_HTTPS = True
+    assert client_address(forged) == "203.0.113.9"
 
 
 def test_a_part_of_a_page_is_no_place_for_the_sign_in_page(client: Client, db: Any) -> None:

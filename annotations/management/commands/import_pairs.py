@@ -40,6 +40,8 @@ class Command(CuratorCommand):
         if not file.is_file():
             raise Refusal(f"There is no file {path}.")
         launch.check_layout(format)
+        if owner is not None:
+            user_called(owner)
         with self.workers("default"):
             into = self._dataset(dataset, owner)
             with file.open("rb") as opened:
