@@ -27,10 +27,10 @@ dev: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	@echo "Running the tests on SQLite, with the embedded broker."
-	@env -u DATABASE_URL -u REDIS_URL $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@env -u DATABASE_URL -u REDIS_URL $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-services: $(DEV_STAMP)
-	@$(BIN)/python -m tests.services $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.services $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(DEV_STAMP)
 	@echo "ruff";          $(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -17,10 +17,7 @@ TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }} [SEP]{% endfor %}"
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),  # of libraries that we only visit
-    pytest.mark.xdist_group("trl"),  # a heavy import, once
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # of libraries that we only visit
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, str]]:
     """An installation that `manage.py dev` keeps running, and where its pages are."""
     found = install(tmp_path_factory.mktemp("served"))
-    port = first_free(8700)
+    port = first_free(8700 + os.getpid() % 2000)  # not that of a run beside this one
     log = found.home / "dev.log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ import pytest
 from tests import factories
 from tests.commands.conftest import Installation
 
-pytestmark = [pytest.mark.worker, pytest.mark.xdist_group("commands")]
+pytestmark = pytest.mark.worker
 
 COUNT = 80
 

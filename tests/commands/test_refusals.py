@@ -6,8 +6,6 @@ import pytest
 
 from tests.commands.conftest import Installation
 
-pytestmark = [pytest.mark.xdist_group("commands")]
-
 
 @pytest.mark.parametrize(
     ("command", "sentence"),

@@ -11,7 +11,7 @@ from scoring.models import Ensemble, ScoringRun
 from tests import factories
 from tests.workers.conftest import Worker, wait_until
 
-pytestmark = [pytest.mark.worker, pytest.mark.xdist_group("workers")]
+pytestmark = pytest.mark.worker
 
 PAIRS = 240
 
