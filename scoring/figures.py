@@ -8,9 +8,14 @@ so that charts follow the light and the dark theme and the palette stands in one
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
+from scoring.comparing import ComparedRuns
 from scoring.models import Flag
 
 Figure = dict[str, Any]
+
+MOST_POINTS = 3000
 
 
 def strength_histogram(summary: dict[str, Any]) -> Figure:
@@ -85,6 +90,39 @@ def strength_spread_map(summary: dict[str, Any]) -> Figure:
     layout = {
         "xaxis": {"title": {"text": "preference strength (mean margin)"}, "zeroline": True},
         "yaxis": {"title": {"text": "spread between the models"}, "rangemode": "tozero"},
+        "hovermode": "closest",
+    }
+    return {"data": data, "layout": layout}
+
+
+def percentile_map(compared: ComparedRuns) -> Figure:
+    """Percentile of strength in one run × in the other, a point a pair and coloured by its flag in
+    the other; of many pairs an even sample. A point leads to its pair."""
+    count = compared.figures.pairs
+    index = np.arange(count)
+    if count > MOST_POINTS:
+        index = np.linspace(0, count - 1, MOST_POINTS).astype(np.intp)
+    pairs, flags = compared.scores_b["pair"][index], compared.scores_b["flag"][index]
+    x = np.round(100 * compared.percentiles_a[index], 1)
+    y = np.round(100 * compared.percentiles_b[index], 1)
+    data = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": flag.label,
+            "meta": {"flag": flag.value},
+            "x": x[flags == flag.value].tolist(),
+            "y": y[flags == flag.value].tolist(),
+            "customdata": pairs[flags == flag.value].tolist(),
+            "hovertemplate": "%{x:.0f} %, then %{y:.0f} %<extra>" + flag.label + "</extra>",
+        }
+        for flag in Flag
+    ]
+    same = {"type": "line", "x0": 0, "y0": 0, "x1": 100, "y1": 100, "line": {"width": 1}}
+    layout = {
+        "xaxis": {"title": {"text": f"percentile in run {compared.a.pk}"}, "range": [-2, 102]},
+        "yaxis": {"title": {"text": f"percentile in run {compared.b.pk}"}, "range": [-2, 102]},
+        "shapes": [same],
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}

@@ -4,10 +4,11 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.http import QueryDict
 
 from annotations.models import Verdict
-from scoring import exploring, launch
-from scoring.models import Flag, Mode
+from scoring import comparing, exploring, launch
+from scoring.models import Flag, Mode, ScoringRun
 
 FLAG_CHOICES = [
     ("", "any flag"),
@@ -79,3 +80,15 @@ class ScoringForm(forms.Form):
 
 class AuditForm(forms.Form):
     share = forms.FloatField(initial=0.1, min_value=0.01, max_value=0.49)
+
+
+class ComparisonForm(forms.Form):
+    """Another run to compare this one with; `choices` is empty where there is none."""
+
+    def __init__(self, run: ScoringRun, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        self.choices = [
+            (other.pk, f"run {other.pk}: {other.ensemble.name}, {other.get_mode_display()}")
+            for other in comparing.others(run)
+        ]
+        self.fields["with"] = forms.TypedChoiceField(coerce=int, choices=self.choices)

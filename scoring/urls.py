@@ -2,7 +2,7 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
 from scoring.models import ENSEMBLE_NAME
-from scoring.views import datasets, ensembles, explore, review, snapshots
+from scoring.views import comparison, datasets, ensembles, explore, review, snapshots
 
 app_name = "scoring"
 
@@ -42,5 +42,15 @@ urlpatterns = [
     path("datasets/<slug:slug>/runs/<int:run_id>/cancel/", ensembles.cancel_run, name="run-cancel"),
     path("datasets/<slug:slug>/runs/<int:run_id>/retry/", ensembles.retry_run, name="run-retry"),
     path("datasets/<slug:slug>/runs/<int:run_id>/audit/", ensembles.audit, name="audit"),
+    path(
+        "datasets/<slug:slug>/runs/<int:run_id>/compare/",
+        comparison.choose,
+        name="run-compare-with",
+    ),
+    path(
+        "datasets/<slug:slug>/runs/<int:run_id>/compare/<int:other_id>/",
+        comparison.detail,
+        name="run-compare",
+    ),
     path("datasets/<slug:slug>/snapshots/", snapshots.index, name="snapshots"),
 ]

@@ -5,7 +5,7 @@ import gzip
 import importlib.util
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from annotations.models import (
 )
 from curator.models import User
 from scoring import launch, tasks
-from scoring.models import Audit, Ensemble, Mode, ScoringRun, TrainingRun
+from scoring.models import Audit, Ensemble, Flag, Mode, PairScore, ScoringRun, TrainingRun
 
 Row = dict[str, Any]
 
@@ -124,6 +124,35 @@ def scored(ensemble: Ensemble, *, mode: str = Mode.OUT_OF_BAG) -> ScoringRun:
     tasks.finish_scoring(run_id=run.pk)
     run.refresh_from_db()
     assert run.status == ScoringRun.Status.DONE, run.problem
+    return run
+
+
+def judged(
+    into: Dataset,
+    found: Mapping[int, tuple[float, str]],
+    *,
+    name: str = "heads",
+    **fields: Any,
+) -> ScoringRun:
+    """A run that is done and found these strengths and flags of pairs by their ids; no model was
+    asked."""
+    made = {"backbone": "none", "members_count": 2, "recipe": {"seed": 0}}
+    ensemble, _ = Ensemble.objects.get_or_create(dataset=into, name=name, defaults=made)
+    flags = [flag for _, flag in found.values()]
+    summary = {
+        "pairs": len(flags),
+        "labelled": sum(flag != "" for flag in flags),
+        "flags": {flag: flags.count(flag) for flag in Flag.values},
+    }
+    run = ScoringRun.objects.create(
+        dataset=into,
+        ensemble=ensemble,
+        **{"status": ScoringRun.Status.DONE, "summary": summary, **fields},
+    )
+    PairScore.objects.bulk_create(
+        PairScore(run=run, pair_id=pair_id, margins=[], strength=strength, flag=flag)
+        for pair_id, (strength, flag) in found.items()
+    )
     return run
 
 

@@ -11,7 +11,7 @@ from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import access as scoring_access
 from scoring import figures, launch, reports, shards
-from scoring.forms import AuditForm, ScoringForm, TrainingForm
+from scoring.forms import AuditForm, ComparisonForm, ScoringForm, TrainingForm
 from scoring.models import Flag
 
 
@@ -102,6 +102,7 @@ def run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
         return render(request, "scoring/_run_state.html", context)
     if "histogram" in found.summary:
         context["figures"] = {"histogram": figures.strength_histogram(found.summary)}
+    context["comparison"] = ComparisonForm(found)
     return render(request, "scoring/run.html", context)
 
 

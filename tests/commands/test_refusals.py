@@ -13,6 +13,7 @@ from tests.commands.conftest import Installation
         (["score", "nowhere", "--ensemble", "x"], "There is no dataset 'nowhere'"),
         (["train_ensemble", "nowhere", "--name", "x"], "There is no dataset 'nowhere'"),
         (["audit", "nowhere", "--run", "1", "--plant", "0.1"], "There is no dataset 'nowhere'"),
+        (["compare_runs", "nowhere", "--runs", "1", "2"], "There is no dataset 'nowhere'"),
         (["snapshot", "nowhere"], "There is no dataset 'nowhere'"),
         (["export", "99", "--output", "x.jsonl"], "There is no snapshot 99"),
         (["import_pairs", "/nowhere.jsonl", "--dataset", "x"], "There is no file /nowhere.jsonl"),

@@ -39,6 +39,8 @@ def test_every_page_fits_and_complains_of_nothing(
     page.on("pageerror", lambda error: troubles.append(str(error)))
     addresses = {name: reverse(name, args=arguments) for name, arguments in PAGES.items()}
     addresses["run"] = reverse("scoring:run", args=["scene", scene.run.pk])
+    both = ["scene", scene.run.pk, scene.run.pk]
+    addresses["run-compare"] = reverse("scoring:run-compare", args=both)
     addresses["import"] = reverse("annotations:import", args=["scene", scene.imported.pk])
     for name, address in addresses.items():
         page.goto(live_server.url + address)

@@ -38,6 +38,8 @@ CURATORS = {
     "scoring:run-cancel",
     "scoring:run-retry",
     "scoring:audit",
+    "scoring:run-compare-with",
+    "scoring:run-compare",
     "scoring:snapshots",
 }
 CHANGING = {  # addresses that only take POST
@@ -73,6 +75,7 @@ def address(name: str, scene: Scene) -> str:
         "pair_id": scene.pair.pk,
         "name": scene.ensemble.name,
         "run_id": scene.run.pk,
+        "other_id": scene.run.pk,
     }
     namespace, _, short = name.rpartition(":")
     resolver: Any = get_resolver()
