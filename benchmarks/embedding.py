@@ -32,16 +32,10 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.measuring import DATA
 from benchmarks.reporting import Report, Row, options_of, say
 from curator.lib.batches import batches
-from scoring.engine.backbones import (
-    MINILM,
-    MOST_TOKENS,
-    TOKEN_BUDGET,
-    Backbone,
-    folder_of,
-    has_fast_bfloat16,
-    load,
-)
+from scoring.engine.backbones import MOST_TOKENS, TOKEN_BUDGET, Backbone, load
 from scoring.engine.batching import by_length
+from scoring.engine.devices import has_fast_bfloat16
+from scoring.engine.folders import MINILM, folder_of
 from scoring.engine.texts import prompt_text, response_text
 
 SOURCE = DATA / "pairs" / "hh_rlhf.jsonl.gz"

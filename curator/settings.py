@@ -37,6 +37,8 @@ LOG_LEVEL = env.str(
 )
 # what the pages offer; the command line takes any folder or hub id
 BACKBONES = env.list("BACKBONES", ["minilm"])
+# where folders of reward models must lie that are registered from the browser
+CHECKPOINTS_FOLDER = Path(env.str("CHECKPOINTS_FOLDER", "") or CURATOR_HOME / "checkpoints")
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", 4 * 1024**3)
 MAX_IMPORT_BYTES = env.int("MAX_IMPORT_BYTES", 16 * 1024**3)
 if not CURATOR_HTTPS:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from curator.lib import work
 from scoring import embedding, fitting
 from scoring.core import audit
+from scoring.core.bags import in_bag
 from scoring.core.flags import FLIPPED
 from scoring.core.judging import judge
 from scoring.models import Audit, Mode, rule_of
-from scoring.training.bags import in_bag
 from scoring.training.heads import TrainingPairs, train
 from scoring.truths import as_json
 

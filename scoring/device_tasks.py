@@ -1,30 +1,64 @@
 """Thin Celery tasks of the `scoring` queue: one process a device, which loads torch and keeps
 its models."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from celery import shared_task
 
-from curator.lib import work
-from scoring import audits, embedding, fitting, margins, shards
-from scoring.models import Audit, ScoringShard, TrainingRun, TrainingShard
+from curator.lib import processes, work
+from scoring import audits, checkpoints, embedding, fitting, margins, shards
+from scoring.engine.devices import DeviceLost
+from scoring.models import Audit, Checkpoint, ScoringShard, TrainingRun, TrainingShard
+
+Row = TypeVar("Row", bound=work.Work)
 
 
 @shared_task
 def embed_shard(*, shard_id: int) -> None:
-    if work.perform(TrainingShard, shard_id, embedding.embed_shard):
+    if shards.is_paused(TrainingShard, shard_id):
+        return
+    if _perform(TrainingShard, shard_id, embedding.embed_shard):
         shards.after_shard(TrainingShard.objects.get(pk=shard_id))
 
 
 @shared_task
 def fit_ensemble(*, run_id: int) -> None:
-    work.perform(TrainingRun, run_id, fitting.fit)
+    _perform(TrainingRun, run_id, fitting.fit)
 
 
 @shared_task
 def score_shard(*, shard_id: int) -> None:
-    if work.perform(ScoringShard, shard_id, margins.score_shard):
+    if shards.is_paused(ScoringShard, shard_id):
+        return
+    if _perform(ScoringShard, shard_id, margins.score_shard):
         shards.after_shard(ScoringShard.objects.get(pk=shard_id))
 
 
 @shared_task
 def run_audit(*, audit_id: int) -> None:
-    work.perform(Audit, audit_id, audits.run)
+    _perform(Audit, audit_id, audits.run)
+
+
+@shared_task
+def register_checkpoint(*, checkpoint_id: int) -> None:
+    _perform(Checkpoint, checkpoint_id, checkpoints.register)
+
+
+def _perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> bool:
+    """`work.perform`, after which a process whose device is gone makes room for a fresh one: the
+    row is free again by then."""
+    lost = False
+
+    def on_device(row: Row) -> None:
+        nonlocal lost
+        try:
+            do(row)
+        except DeviceLost:
+            lost = True
+            raise
+
+    performed = work.perform(kind, pk, on_device)
+    if lost:
+        processes.end_at_once()
+    return performed

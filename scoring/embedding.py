@@ -10,9 +10,11 @@ from django.conf import settings
 
 from annotations.models import PreferencePair
 from curator.lib import work
+from curator.lib.processes import this_process
 from scoring.engine import backbones
 from scoring.engine.backbones import MOST_TOKENS, Backbone
 from scoring.engine.cache import EmbeddingCache, key_of
+from scoring.engine.devices import best_precision
 from scoring.engine.features import features
 from scoring.engine.heads import Keys, response_key
 from scoring.engine.surface import surface
@@ -67,14 +69,14 @@ def embed_shard(shard: TrainingShard) -> None:
         backbone,
         on_share=lambda share: work.renew(shard, pairs_done=int(share * shard.pairs_count)),
     )
-    work.finish(shard, pairs_done=shard.pairs_count)
+    work.finish(shard, pairs_done=shard.pairs_count, worked_by=this_process())
 
 
 def backbone_of(ensemble: Ensemble) -> Backbone:
     """The ensemble's backbone, in the precision that its first worker chose: the hosts of one
-    ensemble may differ, their vectors may not. Raises BackboneUnavailable."""
+    ensemble may differ, their vectors may not. Raises ModelUnavailable."""
     if not ensemble.precision:
-        best = backbones.best_precision()
+        best = best_precision()
         Ensemble.objects.filter(pk=ensemble.pk, precision="").update(precision=best)
         ensemble.refresh_from_db(fields=["precision"])
     return backbones.load(ensemble.backbone, ensemble.precision)
@@ -88,14 +90,14 @@ def texts_of(pair: PreferencePair) -> PairTexts:
 
 def embed(
     pairs: Sequence[PairTexts], backbone: Backbone, *, on_share: OnShare | None = None
-) -> None:
+) -> int:
     """Make sure that every text of the pairs is in the cache; each distinct text goes through
-    the backbone once."""
+    the backbone once. How many tokens that took."""
     cache = _cache_for(backbone)
     texts = {key: (text, end) for pair in pairs for key, text, end in pair.keyed}
     missing = cache.missing(texts)
     if not missing:
-        return
+        return 0
     batches = 0
 
     def heard(done: int) -> None:
@@ -108,6 +110,7 @@ def embed(
     ends = [end for _, end in wanted]
     tokens, vectors = backbone.embed([text for text, _ in wanted], keep_end=ends, on_batch=heard)
     cache.put(missing, tokens.tolist(), vectors)
+    return int(np.minimum(tokens, MOST_TOKENS).sum())
 
 
 def read_features(pairs: Sequence[PairTexts], backbone: Backbone) -> PairFeatures:

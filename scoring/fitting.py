@@ -1,7 +1,6 @@
 """Train an ensemble's heads on the labels that hold now, and store them. Runs on the device,
 after all texts are embedded."""
 
-import platform
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from django.core.files.base import ContentFile
 from django.db import transaction
 
@@ -20,11 +18,12 @@ from curator.lib import digests, work
 from curator.lib.batches import batches
 from scoring import embedding
 from scoring.core import strength
+from scoring.core.bags import Bag, bags, in_bag
 from scoring.engine.backbones import Backbone
 from scoring.engine.heads import Slices
+from scoring.environment import environment
 from scoring.models import Ensemble, RewardModel, TrainingRun
 from scoring.shards import NotEnoughPairs
-from scoring.training.bags import Bag, bags, in_bag
 from scoring.training.heads import Space, Trained, TrainingPairs, train
 
 Floats = npt.NDArray[np.float32]
@@ -77,7 +76,7 @@ def fit(run: TrainingRun) -> None:
         Ensemble.objects.filter(pk=ensemble.pk).update(backbone_digest=backbone.digest)
         ensemble.members.all().delete()
         RewardModel.objects.bulk_create(stored)
-        work.finish(run, summary=_summary(trained, labelled), environment=environment(backbone))
+        work.finish(run, summary=_summary(trained, labelled), environment=_environment(backbone))
 
 
 def labelled_pairs(dataset: Dataset) -> Labelled:
@@ -241,7 +240,7 @@ def _stored(
                 "bag": own.as_dict(),
                 "penalty": trained.penalty,
                 "slices": list(trained.slices.names),
-                "environment": environment(backbone),
+                "environment": _environment(backbone),
             },
         )
         _write(member, data)
@@ -266,14 +265,6 @@ def _summary(trained: Trained, labelled: Labelled) -> dict[str, Any]:
     }
 
 
-def environment(backbone: Backbone) -> dict[str, Any]:
-    """What a result depends on beside its inputs."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": str(backbone.device),
-        "precision": str(backbone.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "host": platform.node(),
-    }
+def _environment(backbone: Backbone) -> dict[str, Any]:
+    precision = str(backbone.dtype).removeprefix("torch.")
+    return environment(device=backbone.device, precision=precision)

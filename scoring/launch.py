@@ -1,17 +1,31 @@
 """Start long work: write the row that the user watches, then ring for a worker once it is
 committed."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from annotations import permissions
 from annotations.models import Dataset
+from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import shards
+from scoring import assembling, shards
 from scoring.core.flags import FlagRule, PercentileRule
-from scoring.models import Audit, Ensemble, Mode, ScoringRun, TrainingRun
+from scoring.core.options import EngineOptions
+from scoring.models import (
+    Audit,
+    Checkpoint,
+    Ensemble,
+    Mode,
+    Precision,
+    ScoringRun,
+    TrainingRun,
+)
 
 DEFAULT_BACKBONE = "minilm"
 DEFAULT_MEMBERS = 10
@@ -76,14 +90,105 @@ def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) 
 
 
 @transaction.atomic
+def start_registration(
+    *,
+    name: str,
+    reference: str,
+    by: User | None,
+    revision: str = "",
+    dtype: str = Precision.FLOAT32,
+    max_length: int = 0,
+    score_at: str = "",
+) -> Checkpoint:
+    """Register a reward model that others have trained: a worker loads and tests it."""
+    if by is not None:
+        permissions.check_can_create_datasets(by)
+        check_reference_from_browser(reference)
+    check_registration(name=name, reference=reference)
+    checkpoint = Checkpoint(
+        name=name,
+        reference=reference,
+        revision=revision,
+        dtype=dtype,
+        max_length=max_length,
+        score_at=score_at,
+        created_by=by,
+    )
+    _check(checkpoint)
+    checkpoint.save()
+    ring_on_commit(shards.REGISTER_CHECKPOINT, checkpoint_id=checkpoint.pk)
+    return checkpoint
+
+
+def check_registration(*, name: str, reference: str) -> None:
+    """Raises a Refusal where `start_registration` would."""
+    _check_name(name)
+    if Checkpoint.objects.filter(name=name).exists():
+        raise Conflict(f"A model called {name!r} is registered already: choose another name.")
+    if not reference.strip():
+        raise Refusal("Say where the model is: a folder, or an id on the model hub.")
+
+
+def check_reference_from_browser(reference: str) -> None:
+    """Who has an account may name models of the hub and of the folder that the operator set aside,
+    not every folder of the machine."""
+    if not reference.startswith((".", "/", "~")):
+        if not Path(reference).exists():
+            return
+    elif Path(reference).resolve().is_relative_to(settings.CHECKPOINTS_FOLDER.resolve()):
+        return
+    raise Refusal(
+        f"From the browser, a folder must lie in {settings.CHECKPOINTS_FOLDER}; an operator "
+        f"registers others with `manage.py register_model`."
+    )
+
+
+@transaction.atomic
+def test_again(checkpoint: Checkpoint, *, by: User | None) -> None:
+    """Load and test a checkpoint again whose registration failed. Raises Refusal when it did
+    not."""
+    if by is not None:
+        permissions.check_can_create_datasets(by)
+    if not work.requeue(checkpoint):
+        raise Refusal("Only a model whose registration failed can be tested again.")
+    ring_on_commit(shards.REGISTER_CHECKPOINT, checkpoint_id=checkpoint.pk)
+
+
+@transaction.atomic
+def assemble(
+    *,
+    dataset: Dataset,
+    name: str,
+    by: User | None,
+    checkpoints: Sequence[Checkpoint],
+    heads_of: Ensemble | None = None,
+) -> Ensemble:
+    """Put an ensemble together from registered checkpoints and, where wanted, the heads of one that
+    was trained. It scores as soon as it is there."""
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    _check_name(name)
+    if dataset.ensembles.filter(name=name).exists():
+        raise Conflict(
+            f"{dataset.name} has an ensemble called {name!r} already: choose another name."
+        )
+    return assembling.assemble(
+        dataset=dataset, name=name, by=by, checkpoints=checkpoints, heads_of=heads_of
+    )
+
+
+@transaction.atomic
 def start_scoring(
     *,
     ensemble: Ensemble,
     by: User | None,
     mode: str = Mode.OUT_OF_BAG,
     rule: FlagRule | PercentileRule | None = None,
+    adaptive: bool = False,
+    options: EngineOptions | None = None,
 ) -> ScoringRun:
-    """Score the ensemble's dataset with all its members."""
+    """Score the ensemble's dataset with all its members or, where adaptive, with as many as each
+    flag needs."""
     if by is not None:
         permissions.check_can_curate(by, ensemble.dataset)
     check_scoring(ensemble, mode)
@@ -92,6 +197,8 @@ def start_scoring(
         ensemble=ensemble,
         mode=mode,
         rule=(rule or RULES[mode]()).as_dict(),
+        is_adaptive=adaptive,
+        engine=(options or EngineOptions()).as_dict(),
         created_by=by,
     )
     ring_on_commit(shards.PLAN_SCORING, run_id=run.pk)
@@ -140,9 +247,9 @@ def _check_name(name: str) -> None:
         raise Refusal(f"{name!r} cannot be an ensemble: {' '.join(error.messages)}") from error
 
 
-def _check(ensemble: Ensemble) -> None:
+def _check(row: Ensemble | Checkpoint) -> None:
     try:
-        ensemble.full_clean()
+        row.full_clean()
     except ValidationError as error:
         raise Refusal(" ".join(error.messages)) from error
 
@@ -155,5 +262,5 @@ def start_again(run: TrainingRun | ScoringRun, *, by: User | None) -> None:
     if by is not None:
         permissions.check_can_curate(by, dataset)
     if not shards.retry(run):
-        raise Refusal("Only a run that failed or was cancelled can be started again.")
+        raise Refusal("Only a run that failed, was cancelled or lacks shards can be started again.")
     transaction.on_commit(lambda: shards.go_on(type(run)._default_manager.get(pk=run.pk)))

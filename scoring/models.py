@@ -16,6 +16,7 @@ from scoring.core.flags import FlagRule, PercentileRule
 from scoring.querysets import PairScoreQuerySet, ScoringRunQuerySet
 
 ENSEMBLE_NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
+VALID_NAME = RegexValidator(rf"^{ENSEMBLE_NAME}\Z", "Use letters, digits, dots, hyphens and _.")
 
 
 class Mode(models.TextChoices):
@@ -26,6 +27,18 @@ class Mode(models.TextChoices):
     IN_SAMPLE = "in-sample", "in-sample"
 
 
+class Precision(models.TextChoices):
+    FLOAT32 = "float32", "float32"
+    BFLOAT16 = "bfloat16", "bfloat16"
+
+
+class ScoreAt(models.TextChoices):
+    """Which token's score counts where a model's pad token also ends its texts."""
+
+    LAST = "last", "the last token (OpenRLHF)"
+    BEFORE_PADDING = "before-padding", "the last that is not the pad token (TRL, transformers)"
+
+
 class Flag(models.TextChoices):
     FLIPPED = "flipped", "likely flipped"
     AMBIGUOUS = "ambiguous", "ambiguous"
@@ -33,19 +46,70 @@ class Flag(models.TextChoices):
     STRONG = "strong", "strong"
 
 
+class Checkpoint(Work):
+    """A reward model that others have trained, registered to become a member of ensembles. The work
+    is to load it and to test it, once."""
+
+    name = models.CharField(max_length=60, unique=True, validators=[VALID_NAME])
+    reference = models.CharField(max_length=300, help_text="a folder, or an id on the model hub")
+    revision = models.CharField(max_length=80, blank=True, help_text="on the hub")
+    dtype = models.CharField(max_length=16, choices=Precision)
+    max_length = models.PositiveIntegerField(
+        default=0, help_text="tokens it reads; 0 is what it allows"
+    )
+    score_at = models.CharField(max_length=16, choices=ScoreAt, blank=True)
+    digest = models.CharField(
+        max_length=64, blank=True, help_text="of everything that shapes a score"
+    )
+    identity = models.JSONField(
+        default=dict, help_text="digests, architecture and limits, as they were found"
+    )
+    self_test = models.JSONField(
+        default=dict, help_text="how far scores differ between ways of batching"
+    )
+    environment = models.JSONField(default=dict, help_text="of the worker that tested it")
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(condition=~Q(name=""), name="checkpoint_has_a_name"),
+            models.CheckConstraint(
+                condition=Q(dtype__in=Precision.values), name="checkpoint_dtype_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it was loaded and gave the same scores however its texts were batched."""
+        return self.status == Work.Status.DONE
+
+    @property
+    def bytes(self) -> int:
+        """What its weights take in memory."""
+        width = 2 if self.dtype == Precision.BFLOAT16 else 4
+        return int(self.identity.get("parameters", 0)) * width
+
+
 class Ensemble(models.Model):
     """Reward models that score pairs together: heads on one frozen backbone, each trained on its
-    own bag."""
+    own bag, registered checkpoints, or both."""
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="ensembles")
     name = models.CharField(
         max_length=60,
-        validators=[
-            RegexValidator(rf"^{ENSEMBLE_NAME}\Z", "Use letters, digits, dots, hyphens and _.")
-        ],
+        validators=[VALID_NAME],
     )
     backbone = models.CharField(
-        max_length=300, help_text="`minilm`, a folder, or an id on the model hub"
+        max_length=300,
+        blank=True,
+        help_text="of the heads: `minilm`, a folder, or an id on the model hub",
     )
     precision = models.CharField(
         max_length=16, blank=True, help_text="in which the first worker to embed runs the backbone"
@@ -75,20 +139,29 @@ class Ensemble(models.Model):
     def is_trained(self) -> bool:
         return self.members.count() == self.members_count
 
+    @property
+    def is_assembled(self) -> bool:
+        """Whether it was put together from models that exist, rather than trained as one."""
+        return "assembled_from" in self.recipe
+
 
 class RewardModel(models.Model):
     """One member: a head stored as safetensors, with its bag and a card that says how it came
-    about."""
+    about, or a registered checkpoint, which has no bag: it saw none of the pairs."""
 
     ensemble = models.ForeignKey(Ensemble, on_delete=models.PROTECT, related_name="members")
     position = models.PositiveSmallIntegerField(help_text="its place in the margins of every score")
     name = models.CharField(max_length=80)
-    seed = models.PositiveBigIntegerField()
+    seed = models.PositiveBigIntegerField(default=0)
     bag = models.JSONField(
-        help_text="which half of the pairs it was trained on: unit, split and half"
+        default=dict,
+        help_text="which half of the pairs it was trained on: unit, split and half; or none",
     )
-    digest = models.CharField(max_length=64, help_text="of the file")
-    file = models.FileField(max_length=300)
+    digest = models.CharField(max_length=64, help_text="of the file, or of the checkpoint")
+    file = models.FileField(max_length=300, blank=True)
+    checkpoint = models.ForeignKey(
+        Checkpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="members"
+    )
     card = models.JSONField(default=dict)
     out_of_bag_accuracy = models.FloatField(null=True)
     seconds = models.FloatField(default=0.0)
@@ -97,7 +170,14 @@ class RewardModel(models.Model):
     class Meta:
         ordering = ["ensemble", "position"]
         constraints = [
-            models.UniqueConstraint(fields=["ensemble", "position"], name="one_member_per_position")
+            models.UniqueConstraint(
+                fields=["ensemble", "position"], name="one_member_per_position"
+            ),
+            models.CheckConstraint(
+                condition=(~Q(file="") & Q(checkpoint__isnull=True))
+                | (Q(file="") & Q(checkpoint__isnull=False)),
+                name="member_is_a_head_or_a_checkpoint",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -109,6 +189,12 @@ class Run(Work):
 
     pairs_total = models.PositiveIntegerField(default=0)
     planned_at = models.DateTimeField(null=True, blank=True)
+    plan_is_complete = models.BooleanField(
+        default=False, help_text="whether no further shards follow on those that there are"
+    )
+    paused_at = models.DateTimeField(
+        null=True, blank=True, help_text="since when no further shard is taken up"
+    )
     environment = models.JSONField(
         default=dict, help_text="versions, device and threads of the worker that ended it"
     )
@@ -124,9 +210,9 @@ class Run(Work):
 
     @property
     def pairs_done(self) -> int:
-        if self.status == Work.Status.DONE:
-            return self.pairs_total
-        return int(self.shards.aggregate(done=models.Sum("pairs_done"))["done"] or 0)
+        """As many pairs as the work done so far amounts to; several shards may hold a pair, each
+        for members of its own."""
+        return round(self.share_done * self.pairs_total)
 
     @property
     def last_sign_of_life(self) -> datetime | None:
@@ -136,7 +222,16 @@ class Run(Work):
 
     @property
     def share_done(self) -> float:
-        return self.pairs_done / self.pairs_total if self.pairs_total else 0.0
+        if self.status == Work.Status.DONE:
+            return 1.0
+        counts = self.shards.aggregate(
+            done=models.Sum("pairs_done"), total=models.Sum("pairs_count")
+        )
+        return (counts["done"] or 0) / counts["total"] if counts["total"] else 0.0
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None and not self.is_over
 
     @property
     def pairs_per_second(self) -> float | None:
@@ -147,7 +242,7 @@ class Run(Work):
     def remaining(self) -> timedelta | None:
         """How long the rest takes at the rate so far."""
         rate = self.pairs_per_second
-        if not rate or self.is_over:
+        if not rate or self.is_over or self.is_paused:
             return None
         return timedelta(seconds=max(self.pairs_total - self.pairs_done, 0) / rate)
 
@@ -161,6 +256,9 @@ class Shard(Work):
     )
     pairs_count = models.PositiveIntegerField()
     pairs_done = models.PositiveIntegerField(default=0)
+    worked_by = models.CharField(
+        max_length=300, blank=True, help_text="the process that brought it to its end"
+    )
 
     class Meta:
         abstract = True
@@ -202,6 +300,14 @@ class ScoringRun(Run):
     ensemble = models.ForeignKey(Ensemble, on_delete=models.PROTECT, related_name="scoring_runs")
     mode = models.CharField(max_length=10, choices=Mode, default=Mode.OUT_OF_BAG)
     rule = models.JSONField(default=dict, help_text="the thresholds of the flags")
+    is_adaptive = models.BooleanField(
+        default=False, help_text="whether members are asked in waves, and only while a flag is open"
+    )
+    wave = models.PositiveSmallIntegerField(default=0, help_text="the last that was planned")
+    engine = models.JSONField(default=dict, help_text="the engine's options")
+    members_record = models.JSONField(
+        default=list, help_text="what scored: name, digests, precision and limits of each member"
+    )
     member_scales = models.JSONField(
         default=list, help_text="root mean square margin of each member"
     )
@@ -228,9 +334,21 @@ def rule_of(run: ScoringRun) -> FlagRule | PercentileRule:
 
 
 class ScoringShard(Shard):
-    """Pairs that one task scores with every member."""
+    """Pairs that one task scores with some members, and the margins that it found."""
 
     run = models.ForeignKey(ScoringRun, on_delete=models.CASCADE, related_name="shards")
+    members = models.JSONField(
+        default=list, help_text="the positions of the members that are asked"
+    )
+    wave = models.PositiveSmallIntegerField(default=0)
+    margins = models.BinaryField(
+        null=True, help_text="float32 (pairs, members), NaN where a member was not asked or failed"
+    )
+    refusals = models.JSONField(
+        default=list, help_text="[pair, member's position, reason] of what could not be scored"
+    )
+    calls = models.PositiveIntegerField(default=0, help_text="pairs that members were asked of")
+    tokens = models.PositiveBigIntegerField(default=0, help_text="that went through models")
     truncated = models.PositiveIntegerField(
         default=0, help_text="pairs of which a text is longer than the backbone reads"
     )
@@ -248,8 +366,7 @@ class ScoringShard(Shard):
 
 
 class PairScore(models.Model):
-    """What a run found for one pair. The margins come with the shard; all else when the run is
-    brought together.
+    """What a run found for one pair, written when the run is brought together.
 
     Margins are rewards of the labelled response minus the other, so that negative contradicts the
     label; towards A where the source prefers neither. `margins` has one entry a member, null where

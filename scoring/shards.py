@@ -1,25 +1,21 @@
-"""Cut a run into shards, and say what a run needs next. The rows are the truth; a bell rung
+"""Say what a run needs next: its plan, its shards, or its end. The rows are the truth; a bell rung
 twice changes nothing."""
 
 import logging
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from annotations.models import Dataset
 from curator.lib import work
-from curator.lib.batches import batches
 from curator.lib.doorbell import is_quiet, ring
 from curator.lib.refusals import Refusal
 from curator.lib.work import Work
-from scoring.models import Audit, ScoringRun, ScoringShard, TrainingRun, TrainingShard
+from scoring.models import Audit, Checkpoint, ScoringRun, ScoringShard, TrainingRun, TrainingShard
 
 logger = logging.getLogger(__name__)
 
-PAIRS_PER_SHARD = 256
 MOST_MESSAGES = 10_000
 UNHEARD = timedelta(seconds=10)
 
@@ -29,6 +25,7 @@ FINISH_SCORING = "scoring.tasks.finish_scoring"
 EMBED_SHARD = "scoring.device_tasks.embed_shard"
 FIT_ENSEMBLE = "scoring.device_tasks.fit_ensemble"
 SCORE_SHARD = "scoring.device_tasks.score_shard"
+REGISTER_CHECKPOINT = "scoring.device_tasks.register_checkpoint"
 RUN_AUDIT = "scoring.device_tasks.run_audit"
 
 AnyRun = TrainingRun | ScoringRun
@@ -55,61 +52,43 @@ class NotEnoughPairs(Refusal):
     """There is too little to train on or to score."""
 
 
-def plan(run: AnyRun, dataset: Dataset) -> None:
-    """Cut the dataset's pairs into shards, once; pairs of one prompt stand together so that it is
-    embedded once.
-
-    Raises NotEnoughPairs when there are none.
-    """
-    if run.planned_at is None:
-        pairs = dataset.pairs.order_by("group", "pk").values_list("pk", flat=True)
-        kind: Any = run.shards.model
-        with transaction.atomic():
-            total = 0
-            for position, pair_ids in enumerate(batches(pairs.iterator(), PAIRS_PER_SHARD)):
-                kind.objects.create(
-                    run=run, position=position, pair_ids=pair_ids, pairs_count=len(pair_ids)
-                )
-                total += len(pair_ids)
-            if not total:
-                raise NotEnoughPairs(f"{dataset.name} holds no pairs yet: import some first.")
-            work.release(run, planned_at=timezone.now(), pairs_total=total)
-        logger.info(
-            "planned %s=%s shards=%d pairs=%d", type(run).__name__, run.pk, position + 1, total
-        )
-    else:
-        work.release(run)  # rung for twice
-    go_on(run)
-
-
 def go_on(run: AnyRun) -> None:
-    """Ring for every shard that waits, or for the end of the run when all are done; fail the run
-    with its first shard."""
+    """Ring for the run's plan, for every shard that waits, or for its end when all are over."""
     steps = STEPS[type(run)]
-    if run.is_over:
+    if run.is_over or run.is_paused:
         return
     if run.planned_at is None:
         ring(steps.plan, run_id=run.pk)
         return
     open_shards = run.shards.filter(status__in=work.OPEN)
-    failed = run.shards.filter(status=Work.Status.FAILED).first()
-    if failed is not None:
-        fail(run, f"Shard {failed.position + 1} of {run.shards.count()} failed: {failed.problem}")
-    elif open_shards.exists():
+    if isinstance(run, TrainingRun) and fail_with_a_shard(run):
+        return  # members are trained on all pairs or not at all
+    if open_shards.exists():
         waiting = open_shards.filter(status=Work.Status.QUEUED).values_list("pk", flat=True)
         for shard_id in waiting[:MOST_MESSAGES]:
             if not ring(steps.shard, shard_id=shard_id):
                 break  # the sweep rings for the rest when the broker is back
     else:
-        ring(steps.end, run_id=run.pk)
+        ring(steps.end if run.plan_is_complete else steps.plan, run_id=run.pk)
+
+
+def fail_with_a_shard(run: AnyRun) -> bool:
+    """Fail the run where one of its shards has; False where none has."""
+    failed = run.shards.filter(status=Work.Status.FAILED).first()
+    if failed is None:
+        return False
+    fail(run, f"Shard {failed.position + 1} of {run.shards.count()} failed: {failed.problem}")
+    return True
 
 
 def after_shard(shard: AnyShard) -> None:
-    """Go on with the run when this was its last open shard, or when the shard failed for good."""
+    """Go on with the run when this was its last open shard; a training at once when the shard
+    failed for good."""
     shard.refresh_from_db()
     run = shard.run
     run.refresh_from_db()
-    if shard.status == Work.Status.FAILED or not run.shards.filter(status__in=work.OPEN).exists():
+    failed = shard.status == Work.Status.FAILED and isinstance(run, TrainingRun)
+    if failed or not run.shards.filter(status__in=work.OPEN).exists():
         go_on(run)
 
 
@@ -136,12 +115,38 @@ def cancel(run: AnyRun) -> bool:
     return cancelled
 
 
+def pause(run: AnyRun) -> bool:
+    """Take up no further shard of the run; those that are worked on come to their end. False when
+    it was over or paused already."""
+    unpaused = type(run)._default_manager.filter(
+        pk=run.pk, status__in=work.OPEN, paused_at__isnull=True
+    )
+    return bool(unpaused.update(paused_at=timezone.now()))
+
+
+def resume(run: AnyRun) -> bool:
+    """Go on with a paused run. False when it was not paused."""
+    paused = type(run)._default_manager.filter(pk=run.pk, paused_at__isnull=False)
+    if not paused.update(paused_at=None):
+        return False
+    run.refresh_from_db()
+    transaction.on_commit(lambda: go_on(run))
+    return True
+
+
+def is_paused(kind: type[AnyShard], shard_id: int) -> bool:
+    """Whether the shard's run is paused, so that it is not to be taken up."""
+    return kind._default_manager.filter(pk=shard_id, run__paused_at__isnull=False).exists()
+
+
 @transaction.atomic
 def retry(run: AnyRun) -> bool:
-    """Let a failed or cancelled run go on from where it stands: what is scored stays scored."""
-    if not work.requeue(run):
+    """Let a run go on from where it stands, when it failed, was cancelled, or ended without some of
+    its shards: what is scored stays scored."""
+    lost = run.shards.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED))
+    if not work.requeue(run, also_done=lost.exists()):
         return False
-    for shard in run.shards.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED)):
+    for shard in lost:
         work.requeue(shard)
     return True
 
@@ -151,8 +156,14 @@ def sweep() -> None:
     message was lost."""
     device_quiet, default_quiet = is_quiet("scoring"), is_quiet("default")
     for kind, steps in STEPS.items():
+        paused = set(
+            steps.shards._default_manager.filter(
+                status__in=work.OPEN, run__paused_at__isnull=False
+            ).values_list("pk", flat=True)
+        )
         for shard_id in work.due(steps.shards, unheard=UNHEARD, quiet=device_quiet):
-            ring(steps.shard, shard_id=shard_id)
+            if shard_id not in paused:
+                ring(steps.shard, shard_id=shard_id)
         since = timezone.now() - UNHEARD
         for run in kind._default_manager.filter(status__in=work.OPEN, queued_at__lt=since):
             lost = run.lease_expires_at is not None and work.is_free(run)
@@ -162,6 +173,8 @@ def sweep() -> None:
             waiting = run.shards.filter(status__in=work.OPEN).exists()
             if lost or (idle and not waiting):
                 go_on(run)
+    for checkpoint_id in work.due(Checkpoint, unheard=UNHEARD, quiet=device_quiet):
+        ring(REGISTER_CHECKPOINT, checkpoint_id=checkpoint_id)
     for audit_id in work.due(Audit, unheard=UNHEARD, quiet=device_quiet):
         ring(RUN_AUDIT, audit_id=audit_id)
 

@@ -10,35 +10,30 @@ import numpy.typing as npt
 from django.db.models import F, OuterRef, Subquery, Sum
 
 from annotations import queue
-from annotations.models import Preference
 from curator.lib import work
 from curator.lib.batches import batches
-from scoring.core import strength
+from curator.lib.refusals import Refusal
+from scoring import slicing
+from scoring.collecting import Collected, collect
+from scoring.core import adaptive, strength
 from scoring.core.flags import Flagging, FlagRule, PercentileRule
-from scoring.core.judging import Judged, judge
+from scoring.core.judging import FEWEST_TO_CALIBRATE, Judged, judge
 from scoring.models import Flag, Mode, PairScore, ScoringRun, rule_of
 
 logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 BATCH = 1000
-FEWEST_TO_CALIBRATE = 10
 BINS = 40
 MAP_POINTS = 3000
-FIGURES = ["strength", "spread", "votes", "label_probability", "percentile", "flag"]
+SHOWN_MEMBERS = 3
+SHOWN_REFUSALS = 100
+FIGURES = ["margins", "strength", "spread", "votes", "label_probability", "percentile", "flag"]
 
 
-@dataclass(frozen=True)
-class Collected:
-    """A run's margins as arrays; `labelled` marks the pairs of which the source prefers one
-    response."""
-
-    pair_ids: list[int]
-    raw: list[list[float | None]]
-    margins: Floats  # (n_pairs, n_members), NaN where a member was not asked
-    labelled: Booleans  # (n_pairs,)
+class NothingScored(Refusal):
+    """No shard of a run came to its end."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +53,71 @@ class Found:
 
 def bring_together(run: ScoringRun) -> None:
     """Compute and store what the run found, hand the review priorities over, and mark the run
-    done."""
+    done. Shards that failed are left out and told of. Raises NothingScored when all have."""
+    problem = _problem(run)
     collected = collect(run)
-    found = find(collected, rule_of(run))
-    found.summary["truncated"] = run.shards.aggregate(pairs=Sum("truncated"))["pairs"] or 0
+    if not len(collected.pair_ids):
+        raise NothingScored(problem or "No shard of the run holds a margin.")
+    found = find(collected, rule_of(run), scales=_scales(run, collected))
+    found.summary.update(_work_of(run, collected))
     _store(run, collected, found)
     _hand_over_priorities(run)
-    work.finish(run, member_scales=found.scales.tolist(), summary=found.summary)
+    work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
 
 
-def collect(run: ScoringRun) -> Collected:
-    """The run's margins, in the order of the pairs' ids."""
-    rows = PairScore.objects.filter(run=run).order_by("pair_id")
-    values: Any = rows.values_list("pair_id", "margins", "pair__source_preference").iterator(BATCH)
-    pair_ids: list[int] = []
-    raw: list[list[float | None]] = []
-    labelled: list[bool] = []
-    for pair_id, margins, preference in values:
-        pair_ids.append(pair_id)
-        raw.append(margins)
-        labelled.append(preference in (Preference.A, Preference.B))
-    array = np.array(raw, dtype=np.float64).reshape(len(raw), -1)
-    return Collected(pair_ids, raw, array, np.array(labelled, dtype=np.bool_))
+def _scales(run: ScoringRun, collected: Collected) -> Floats | None:
+    """The members' scales where margins are missing by choice; None where they tell themselves."""
+    if not run.is_adaptive:
+        return None
+    labelled = collected.labelled
+    waves = slicing.positions_of(slicing.waves_of(run))
+    return adaptive.scales_of_adaptive(
+        collected.margins[labelled], collected.askable[labelled], waves
+    )
 
 
-def find(collected: Collected, rule: FlagRule | PercentileRule) -> Found:
-    """Everything that follows from the margins of a run under its rule."""
+def _problem(run: ScoringRun) -> str:
+    """Which members could not be asked of which part of the pairs, and why; empty when all
+    could."""
+    failed = run.shards.filter(status=work.Work.Status.FAILED)
+    first = failed.first()
+    if first is None:
+        return ""
+    names = dict(run.ensemble.members.values_list("position", "name"))
+    of = {position for members in failed.values_list("members", flat=True) for position in members}
+    who = ", ".join(names[position] for position in sorted(of)[:SHOWN_MEMBERS])
+    return (
+        f"{failed.count()} of {run.shards.count()} shards failed (of {who}); what they would have "
+        f"said is left out. {first.problem}"
+    )
+
+
+def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
+    """What the run took, and what it could not do."""
+    sums = run.shards.aggregate(
+        truncated=Sum("truncated"), calls=Sum("calls"), tokens=Sum("tokens")
+    )
+    refusals = [row for rows in run.shards.values_list("refusals", flat=True) for row in rows]
+    names = dict(run.ensemble.members.values_list("position", "name"))
+    return {
+        "truncated": sums["truncated"] or 0,
+        "calls": sums["calls"] or 0,
+        "calls_of_all": int(collected.askable.sum()),
+        "tokens": sums["tokens"] or 0,
+        "refused": len(refusals),
+        "refusals": [
+            {"pair": pk, "member": names[position], "reason": reason}
+            for pk, position, reason in refusals[:SHOWN_REFUSALS]
+        ],
+    }
+
+
+def find(
+    collected: Collected, rule: FlagRule | PercentileRule, *, scales: Floats | None = None
+) -> Found:
+    """Everything that follows from the margins of a run under its rule. `scales` (members,) where
+    the margins do not tell them."""
     labelled, count = collected.labelled, len(collected.pair_ids)
     probability, percentile = np.full(count, np.nan), np.full(count, np.nan)
     flags = np.full(count, "", dtype="<U9")
@@ -94,14 +127,14 @@ def find(collected: Collected, rule: FlagRule | PercentileRule) -> Found:
         "flags": dict.fromkeys(Flag.values, 0),
     }
     if labelled.sum() >= FEWEST_TO_CALIBRATE:
-        judged = judge(collected.margins[labelled], rule)
+        judged = judge(collected.margins[labelled], rule, scales=scales)
         scales = judged.scales
         flags[labelled] = judged.flagging.flags
         percentile[labelled] = strength.percentile(judged.strengths)
         if judged.calibrated is not None:
             probability[labelled] = judged.calibrated.probabilities
         summary |= _summary_of(judged)
-    else:
+    elif scales is None:
         scales = strength.member_scales(collected.margins)
     margins = strength.standardise(collected.margins, scales)
     strengths, spreads = strength.preference_strength(margins), strength.spread(margins)
@@ -160,13 +193,12 @@ def _map(
 
 
 def _store(run: ScoringRun, collected: Collected, found: Found) -> None:
-    """Write the figures beside the margins they follow from; the same margins always give the
-    same rows."""
+    """Write margins and what follows from them; the same margins always give the same rows."""
     rows = (
         PairScore(
             run=run,
             pair_id=pair_id,
-            margins=collected.raw[i],
+            margins=[_number(margin) for margin in collected.margins[i]],
             strength=_number(found.strength[i]),
             spread=_number(found.spread[i]),
             votes=_number(found.votes[i]),

@@ -4,18 +4,18 @@ torch."""
 from celery import shared_task
 
 from curator.lib import work
-from scoring import shards, strengths
+from scoring import planning, shards, strengths
 from scoring.models import ScoringRun, TrainingRun
 
 
 @shared_task
 def plan_training(*, run_id: int) -> None:
-    work.perform(TrainingRun, run_id, lambda run: shards.plan(run, run.ensemble.dataset))
+    work.perform(TrainingRun, run_id, planning.plan_training)
 
 
 @shared_task
 def plan_scoring(*, run_id: int) -> None:
-    work.perform(ScoringRun, run_id, lambda run: shards.plan(run, run.dataset))
+    work.perform(ScoringRun, run_id, planning.plan_scoring)
 
 
 @shared_task

@@ -7,7 +7,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-SUBFOLDERS = ("files", "embeddings", "run", "logs", "static")
+SUBFOLDERS = ("files", "embeddings", "rewards", "checkpoints", "run", "logs", "static")
 
 
 def prepare(home: Path) -> Path:

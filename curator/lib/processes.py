@@ -50,3 +50,8 @@ def _stat(process: int) -> list[str]:
 def _boot() -> str:
     """Names this run of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+
+
+def end_at_once() -> None:
+    """End this process without waiting for anything: its supervisor starts a fresh one."""
+    os._exit(1)

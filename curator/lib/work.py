@@ -174,10 +174,12 @@ def cancel(row: Work) -> bool:
     return bool(changed)
 
 
-def requeue(row: Work) -> bool:
-    """Let failed or cancelled work be tried again from where it stands."""
+def requeue(row: Work, *, also_done: bool = False) -> bool:
+    """Let failed or cancelled work be tried again from where it stands; `also_done` where work that
+    came to its end lacks a part."""
+    again = [Work.Status.FAILED, Work.Status.CANCELLED]
     ended = rows_of(type(row)).filter(
-        pk=row.pk, status__in=(Work.Status.FAILED, Work.Status.CANCELLED)
+        pk=row.pk, status__in=[*again, Work.Status.DONE] if also_done else again
     )
     fresh = {
         "attempts": 0,

@@ -11,6 +11,8 @@ from scoring.core.flags import Flagging, FlagRule, PercentileRule, flag, flag_by
 
 Floats = npt.NDArray[np.float64]
 
+FEWEST_TO_CALIBRATE = 10  # labelled pairs, below which nothing is flagged
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -35,12 +37,17 @@ class Judged:
     calibrated: Calibrated | None  # None in-sample, where strengths have no calibration
 
 
-def judge(margins: Floats, rule: FlagRule | PercentileRule) -> Judged:
+def judge(
+    margins: Floats, rule: FlagRule | PercentileRule, *, scales: Floats | None = None
+) -> Judged:
     """Judge margins (n, m) for the label, NaN where a member was not asked.
 
     A FlagRule reads out-of-bag margins and calibrates them; a PercentileRule goes by rank alone.
+    `scales` (m,) are the members' own where the margins do not tell them: those of an adaptive run
+    come from `adaptive.scales_of_adaptive`.
     """
-    scales = strength.member_scales(margins)
+    if scales is None:
+        scales = strength.member_scales(margins)
     standard = strength.standardise(margins, scales)
     strengths, votes = strength.preference_strength(standard), strength.votes(standard)
     accuracy = float(strength.accuracy(strengths[:, None])[0])

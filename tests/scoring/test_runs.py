@@ -15,7 +15,7 @@ from curator.lib import doorbell, work
 from curator.lib.refusals import Conflict, Refusal
 from curator.lib.work import Work
 from curator.models import User
-from scoring import device_tasks, launch, margins, shards, tasks
+from scoring import device_tasks, launch, margins, shards, slicing, tasks
 from scoring.core import strength
 from scoring.engine.heads import BadHead
 from scoring.models import Ensemble, Flag, Mode, PairScore, RewardModel, ScoringRun
@@ -24,7 +24,7 @@ from tests import factories
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "PAIRS_PER_SHARD", 8)
+    monkeypatch.setattr(slicing, "MOST_PAIRS", 8)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_shard_rung_for_twice_is_scored_once(
     for shard in [*run.shards.all(), *run.shards.all()]:
         device_tasks.score_shard(shard_id=shard.pk)
     assert len(scored) == len(set(scored)) == 4
-    assert run.scores.count() == 30
+    assert not run.shards.filter(margins=None).exists()
 
 
 def test_a_worker_that_died_before_its_commit_leaves_nothing_and_the_next_finishes(
@@ -155,7 +155,7 @@ def test_a_worker_that_died_before_its_commit_leaves_nothing_and_the_next_finish
         patch.setattr(work, "finish", die)
         with pytest.raises(SystemExit):
             device_tasks.score_shard(shard_id=first.pk)
-    assert not run.scores.exists()
+    assert run.shards.filter(margins__isnull=True).count() == 4
     run.shards.filter(pk=first.pk).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     score_all(run)
     assert run.status == Work.Status.DONE
@@ -167,15 +167,15 @@ def test_a_worker_believed_dead_cannot_write_after_another_took_over(
 ) -> None:
     run = start(ensemble)
     shard_id = first_of(run)
-    write = margins._write
+    ask = margins._towards_a
 
-    def lose_the_lease_first(*args: Any) -> None:
+    def lose_the_lease_first(*args: Any) -> Any:
         run.shards.filter(pk=shard_id).update(fence=99)
-        write(*args)
+        return ask(*args)
 
-    monkeypatch.setattr(margins, "_write", lose_the_lease_first)
+    monkeypatch.setattr(margins, "_towards_a", lose_the_lease_first)
     device_tasks.score_shard(shard_id=shard_id)
-    assert not run.scores.exists()
+    assert run.shards.filter(margins__isnull=True).count() == 4
 
 
 def test_a_cancelled_run_scores_nothing_more_and_can_go_on(ensemble: Ensemble) -> None:
@@ -185,21 +185,57 @@ def test_a_cancelled_run_scores_nothing_more_and_can_go_on(ensemble: Ensemble) -
     shards.cancel(run)
     for shard in others:
         device_tasks.score_shard(shard_id=shard.pk)
-    assert run.scores.count() == 8
+    assert run.shards.filter(margins__isnull=False).count() == 1
     launch.start_again(run, by=None)
     run.refresh_from_db()
     score_all(run)
     assert (run.status, run.scores.count()) == (Work.Status.DONE, 30)
 
 
-def test_a_shard_that_fails_fails_the_run_with_its_reason(ensemble: Ensemble) -> None:
+def test_a_run_none_of_whose_shards_can_be_scored_fails_with_the_reason(
+    ensemble: Ensemble,
+) -> None:
     run = start(ensemble)
     Ensemble.objects.filter(pk=ensemble.pk).update(backbone_digest="another")
-    device_tasks.score_shard(shard_id=first_of(run))
-    run.refresh_from_db()
+    score_all(run)
     assert run.status == Work.Status.FAILED
-    assert run.problem.startswith("Shard 1 of 4 failed: The backbone")
+    assert run.problem.startswith("4 of 4 shards failed (of heads-01, heads-02, heads-03")
+    assert "The backbone" in run.problem
     assert not run.shards.filter(status__in=work.OPEN).exists()
+
+
+def test_a_shard_that_fails_leaves_the_rest_of_the_run_and_can_be_tried_again(
+    ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = rows_of(factories.scored(ensemble))
+    run = start(ensemble)
+    with monkeypatch.context() as patch:
+        patch.setattr(margins, "score_shard", _refuse)
+        device_tasks.score_shard(shard_id=first_of(run))
+    score_all(run)
+    assert (run.status, run.scores.count()) == (Work.Status.DONE, 22)
+    assert "1 of 4 shards failed" in run.problem
+    assert "the model has moved" in run.problem
+    launch.start_again(run, by=None)
+    score_all(run)
+    assert (run.status, run.problem) == (Work.Status.DONE, "")
+    assert rows_of(run) == undisturbed
+
+
+def _refuse(*_: Any) -> None:
+    raise Refusal("the model has moved")
+
+
+def test_a_paused_run_takes_up_no_shard_until_it_goes_on(ensemble: Ensemble) -> None:
+    run = start(ensemble)
+    assert shards.pause(run)
+    assert not shards.pause(run)
+    device_tasks.score_shard(shard_id=first_of(run))
+    assert run.shards.filter(status=Work.Status.QUEUED).count() == 4
+    assert shards.resume(run)
+    assert not shards.resume(run)
+    score_all(run)
+    assert run.status == Work.Status.DONE
 
 
 def test_a_member_whose_file_was_changed_is_not_used(ensemble: Ensemble) -> None:
@@ -209,8 +245,7 @@ def test_a_member_whose_file_was_changed_is_not_used(ensemble: Ensemble) -> None
     with open(path, "ab") as file:  # noqa: PTH123
         file.write(b"x")
     run = start(ensemble)
-    device_tasks.score_shard(shard_id=first_of(run))
-    run.refresh_from_db()
+    score_all(run)
     assert run.status == Work.Status.FAILED
     assert "changed since it was trained" in run.problem
     assert issubclass(BadHead, Refusal)

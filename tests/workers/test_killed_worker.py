@@ -6,7 +6,7 @@ import pytest
 
 from annotations.models import Dataset, Import
 from curator.lib.work import Work
-from scoring import launch, shards, tasks
+from scoring import launch, slicing, tasks
 from scoring.models import Ensemble, ScoringRun
 from tests import factories
 from tests.workers.conftest import Worker, wait_until
@@ -42,7 +42,7 @@ def is_over(row: Any) -> bool:
 def test_a_run_whose_worker_is_killed_ends_as_an_undisturbed_one(
     workers: dict[str, Worker], ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "PAIRS_PER_SHARD", 4)
+    monkeypatch.setattr(slicing, "MOST_PAIRS", 4)
     undisturbed = factories.scored(ensemble)
     workers["default"].start()  # it carries the sweep
     workers["scoring"].start()

@@ -3,6 +3,7 @@ flags."""
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from annotations.datasets import dataset_called
@@ -10,6 +11,7 @@ from curator import presence
 from curator.command import CuratorCommand
 from curator.lib.refusals import Refusal
 from scoring import launch
+from scoring.core.options import EngineOptions
 from scoring.models import Mode, ScoringRun
 
 
@@ -24,11 +26,31 @@ class Command(CuratorCommand):
         parser.add_argument("--ensemble", required=True, metavar="NAME")
         parser.add_argument("--mode", default=Mode.OUT_OF_BAG, help=" or ".join(Mode.values))
         parser.add_argument(
+            "--adaptive",
+            action="store_true",
+            help="ask members in waves, each only of pairs whose flag is still open",
+        )
+        parser.add_argument(
+            "--engine",
+            action="append",
+            default=[],
+            metavar="OPTION=VALUE",
+            help="an option of the engine, such as share_prefixes=off; once for each",
+        )
+        parser.add_argument(
             "--detach", action="store_true", help="launch the run and return at once"
         )
 
     def perform(
-        self, *, dataset: str, ensemble: str, mode: str, detach: bool, **options: Any
+        self,
+        *,
+        dataset: str,
+        ensemble: str,
+        mode: str,
+        adaptive: bool,
+        engine: list[str],
+        detach: bool,
+        **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
         using = found.ensembles.filter(name=ensemble).first()
@@ -36,18 +58,40 @@ class Command(CuratorCommand):
             known = ", ".join(found.ensembles.values_list("name", flat=True)) or "none"
             raise Refusal(f"{found.slug} has no ensemble {ensemble!r}; it has: {known}.")
         launch.check_scoring(using, mode)
+        start = partial(
+            launch.start_scoring,
+            ensemble=using,
+            by=None,
+            mode=mode,
+            adaptive=adaptive,
+            options=_options(engine),
+        )
         if detach:
-            run = launch.start_scoring(ensemble=using, by=None, mode=mode)
+            run = start()
             if not presence.alive("scoring"):
                 self.say("It waits: no scoring worker is alive. `manage.py dev` starts one.")
             return {"run": run.pk, "mode": run.mode, "status": run.status}
         with self.workers("default", "scoring"):
-            run = launch.start_scoring(ensemble=using, by=None, mode=mode)
+            run = start()
             self.follow(
                 run,
                 lambda run: (run.share_done, f"{run.pairs_done:,} of {run.pairs_total:,} pairs"),
             )
+        if run.problem:
+            self.say(run.problem)
         return summary_of(run)
+
+
+def _named(option: str) -> tuple[str, str]:
+    name, _, value = option.partition("=")
+    return name, value
+
+
+def _options(given: list[str]) -> EngineOptions:
+    try:
+        return EngineOptions.from_texts(dict(_named(one) for one in given))
+    except ValueError as error:
+        raise Refusal(str(error)) from error
 
 
 def summary_of(run: ScoringRun) -> dict[str, Any]:
@@ -67,6 +111,12 @@ def summary_of(run: ScoringRun) -> dict[str, Any]:
         "cut": run.summary.get("cut"),
         "cut_by": run.summary.get("cut_by"),
         "truncated": run.summary["truncated"],
+        "refused": run.summary["refused"],
+        "adaptive": run.is_adaptive,
+        "calls": run.summary["calls"],
+        "calls_of_all": run.summary["calls_of_all"],
+        "tokens": run.summary["tokens"],
+        "problem": run.problem,
         "noise_rate": noise,
         "noise_rate_is_known": run.summary.get("noise_rate_is_known"),
     }

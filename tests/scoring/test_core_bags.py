@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.training.bags import Bag, bags, half_of, in_bag
+from scoring.core.bags import Bag, bags, half_of, in_bag
 
 digests = st.lists(st.text(alphabet="0123456789abcdef", min_size=1, max_size=8), max_size=30)
 even = st.integers(1, 8).map(lambda couples: 2 * couples)

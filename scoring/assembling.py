@@ -1,0 +1,63 @@
+"""Put an ensemble together from reward models that exist: registered checkpoints, and the heads of
+an ensemble that was trained."""
+
+from collections.abc import Sequence
+
+from annotations.models import Dataset
+from curator.lib.refusals import Refusal
+from curator.models import User
+from scoring.models import Checkpoint, Ensemble, RewardModel
+
+HEAD_FIELDS = ("name", "seed", "bag", "digest", "file", "card", "out_of_bag_accuracy", "seconds")
+
+
+def assemble(
+    *,
+    dataset: Dataset,
+    name: str,
+    by: User | None,
+    checkpoints: Sequence[Checkpoint],
+    heads_of: Ensemble | None,
+) -> Ensemble:
+    """The ensemble with its members. Raises Refusal for checkpoints that cannot be used."""
+    check_members(checkpoints, heads_of)
+    heads = list(heads_of.members.all()) if heads_of else []
+    ensemble = Ensemble.objects.create(
+        dataset=dataset,
+        name=name,
+        backbone=heads_of.backbone if heads_of else "",
+        precision=heads_of.precision if heads_of else "",
+        backbone_digest=heads_of.backbone_digest if heads_of else "",
+        members_count=len(heads) + len(checkpoints),
+        recipe={
+            "assembled_from": {
+                "checkpoints": [checkpoint.name for checkpoint in checkpoints],
+                "heads_of": heads_of.name if heads_of else None,
+            }
+        },
+        created_by=by,
+    )
+    members = [
+        RewardModel(**{field: getattr(head, field) for field in HEAD_FIELDS}) for head in heads
+    ]
+    members += [
+        RewardModel(name=checkpoint.name, digest=checkpoint.digest, checkpoint=checkpoint)
+        for checkpoint in checkpoints
+    ]
+    for position, member in enumerate(members):
+        member.ensemble, member.position = ensemble, position
+    RewardModel.objects.bulk_create(members)
+    return ensemble
+
+
+def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) -> None:
+    """Raises a Refusal where `assemble` would."""
+    if not checkpoints:
+        raise Refusal("Choose at least one registered model.")
+    unusable = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_usable]
+    if unusable:
+        raise Refusal(f"{', '.join(unusable)}: not registered to the end, see the model's page.")
+    if heads_of is not None and (not heads_of.is_trained or heads_of.is_assembled):
+        raise Refusal(f"{heads_of.name} is not an ensemble of trained heads.")
+    if len(checkpoints) < 2 and heads_of is None:
+        raise Refusal("An ensemble needs two members: choose two models, or a model and heads.")

@@ -1,0 +1,63 @@
+"""`manage.py assemble_ensemble SLUG --name NAME --model A --model B`: an ensemble of registered
+models."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from annotations.datasets import dataset_called
+from annotations.models import Dataset
+from curator.command import CuratorCommand
+from curator.lib.refusals import Refusal
+from scoring import launch
+from scoring.models import Checkpoint, Ensemble
+
+
+class Command(CuratorCommand):
+    help = "Put an ensemble together from registered models and, if wanted, trained heads."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("dataset", metavar="SLUG")
+        parser.add_argument("--name", required=True)
+        parser.add_argument(
+            "--model",
+            action="append",
+            default=[],
+            dest="models",
+            metavar="NAME",
+            help="a registered model; once for each",
+        )
+        parser.add_argument("--heads-of", default="", metavar="ENSEMBLE")
+
+    def perform(
+        self, *, dataset: str, name: str, models: list[str], heads_of: str, **options: Any
+    ) -> Mapping[str, Any]:
+        found = dataset_called(dataset)
+        ensemble = launch.assemble(
+            dataset=found,
+            name=name,
+            by=None,
+            checkpoints=[_checkpoint(model) for model in models],
+            heads_of=_ensemble(found, heads_of) if heads_of else None,
+        )
+        return {
+            "ensemble": ensemble.name,
+            "dataset": found.slug,
+            "members": [{"name": member.name} for member in ensemble.members.all()],
+        }
+
+
+def _checkpoint(name: str) -> Checkpoint:
+    found = Checkpoint.objects.filter(name=name).first()
+    if found is None:
+        known = ", ".join(Checkpoint.objects.values_list("name", flat=True)[:10]) or "none"
+        raise Refusal(f"No model is registered as {name!r}; there are: {known}.")
+    return found
+
+
+def _ensemble(dataset: Dataset, name: str) -> Ensemble:
+    found = dataset.ensembles.filter(name=name).first()
+    if found is None:
+        raise Refusal(f"{dataset.slug} has no ensemble {name!r}.")
+    return found

@@ -1,0 +1,82 @@
+"""`manage.py register_model NAME PATH_OR_HUB_ID`: add a reward model that others have trained."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from curator.command import CuratorCommand
+from curator.lib.refusals import Refusal
+from scoring import launch
+from scoring.models import Checkpoint, Precision, ScoreAt
+
+
+class Command(CuratorCommand):
+    help = (
+        "Register a reward model: a one-logit sequence classifier, safetensors only, from a folder "
+        "or the model hub. A worker loads it and tests that its scores do not depend on batching."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("reference", metavar="PATH_OR_HUB_ID")
+        parser.add_argument("--revision", default="", help="on the hub")
+        parser.add_argument(
+            "--dtype", default=Precision.FLOAT32, help=" or ".join(Precision.values)
+        )
+        parser.add_argument(
+            "--max-length", type=int, default=0, help="tokens; the model's own limit if not given"
+        )
+        parser.add_argument(
+            "--score-at",
+            default="",
+            help=f"{' or '.join(ScoreAt.values)}: where the pad token also ends texts",
+        )
+
+    def perform(
+        self,
+        *,
+        name: str,
+        reference: str,
+        revision: str,
+        dtype: str,
+        max_length: int,
+        score_at: str,
+        **options: Any,
+    ) -> Mapping[str, Any]:
+        if max_length < 0:
+            raise Refusal("A model reads a positive number of tokens; 0 is its own limit.")
+        launch.check_registration(name=name, reference=reference)
+        with self.workers("scoring"):
+            checkpoint = launch.start_registration(
+                name=name,
+                reference=reference,
+                by=None,
+                revision=revision,
+                dtype=dtype,
+                max_length=max_length,
+                score_at=score_at,
+            )
+            self.follow(checkpoint, lambda row: (0.0, "loading and testing"))
+        return summary_of(checkpoint)
+
+    def report(self, found: Mapping[str, Any]) -> None:
+        super().report({name: value for name, value in found.items() if name != "self_test"})
+        test = found["self_test"]
+        self.stdout.write(f"self-test, at most {test['tolerance']:.2g} apart:")
+        for check in test["checks"]:
+            verdict = "agrees" if check["passed"] else "DIFFERS"
+            self.stdout.write(f"  {verdict:8} {check['largest']:9.2g}  {check['name']}")
+
+
+def summary_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What was registered, with the keys that scripts rely on."""
+    return {
+        "model": checkpoint.name,
+        "digest": checkpoint.digest,
+        **{
+            name: checkpoint.identity[name]
+            for name in ("architecture", "parameters", "dtype", "max_length", "score_at")
+        },
+        "self_test": checkpoint.self_test,
+    }
