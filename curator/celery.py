@@ -13,6 +13,9 @@ from celery import Celery
 from celery.signals import celeryd_init, worker_ready, worker_shutdown
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "curator.settings")
+# torch's threads sleep while they wait: spinning for each other on a busy machine of two cores
+# made small models ten to twenty times slower. Read when torch is loaded, so set before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = Celery("curator")
 app.config_from_object("django.conf:settings", namespace="CELERY")

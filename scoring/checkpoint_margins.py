@@ -80,7 +80,7 @@ def towards_a(
     return Towards(
         margins=margins,
         refused=refused,
-        truncated=was_truncated + sum(each.truncated for _, each in readable),
+        truncated=was_truncated + [i for i, each in readable if each.truncated],
         tokens=tokens,
         environment={
             **environment(device=family[0].device, precision=rows[0].dtype),
@@ -89,9 +89,9 @@ def towards_a(
     )
 
 
-def _known(keys: Sequence[_Keys], caches: Sequence[RewardCache]) -> tuple[Floats, int]:
-    """Margins (n, members) of the pairs of which both rewards are known, NaN elsewhere; and how
-    many of them were truncated."""
+def _known(keys: Sequence[_Keys], caches: Sequence[RewardCache]) -> tuple[Floats, list[int]]:
+    """Margins (n, members) of the pairs of which both rewards are known, NaN elsewhere; and which
+    of them were truncated."""
     margins = np.full((len(keys), len(caches)), np.nan, dtype=np.float32)
     cut = [key.truncated for key in keys]
     truncated = np.zeros(len(keys), dtype=np.bool_)
@@ -104,7 +104,7 @@ def _known(keys: Sequence[_Keys], caches: Sequence[RewardCache]) -> tuple[Floats
                     margins[i, column] = np.float32(found[key.a]) - np.float32(found[key.b])
                     truncated[i] = key is part
                     break
-    return margins, int(truncated.sum())
+    return margins, np.flatnonzero(truncated & np.isfinite(margins).all(axis=1)).tolist()
 
 
 def _read(checkpoint: Checkpoint, pairs: list[PreferencePair]) -> list[ReadPair | Unreadable]:

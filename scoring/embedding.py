@@ -54,7 +54,7 @@ class PairFeatures:
     b: Floats
     keys_a: Keys
     keys_b: Keys
-    truncated: int  # pairs of which a text was longer than the backbone reads
+    truncated: list[int]  # the pairs of which a text was longer than the backbone reads
 
 
 def embed_shard(shard: TrainingShard) -> None:
@@ -129,7 +129,9 @@ def read_features(pairs: Sequence[PairTexts], backbone: Backbone) -> PairFeature
         keys_b=np.array(
             [response_key(*texts) for texts in zip(asked, answers[1], strict=True)], dtype=np.int64
         ),
-        truncated=sum(any(found[key][0] > MOST_TOKENS for key in row) for row in keys),
+        truncated=[
+            i for i, row in enumerate(keys) if any(found[key][0] > MOST_TOKENS for key in row)
+        ],
     )
 
 

@@ -3,6 +3,7 @@ committed."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -23,6 +24,7 @@ from scoring.models import (
     Ensemble,
     Mode,
     Precision,
+    ScoreAt,
     ScoringRun,
     TrainingRun,
 )
@@ -90,21 +92,40 @@ def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) 
 
 
 @transaction.atomic
-def start_registration(
+def start_registration(*, by: User | None, **wanted: Any) -> Checkpoint:
+    """Register a reward model that others have trained: a worker loads and tests it. `wanted` are
+    the fields of a Checkpoint that a person chooses."""
+    if by is not None:
+        permissions.check_can_create_datasets(by)
+        check_reference_from_browser(wanted["reference"])
+    checkpoint = check_registration(**wanted)
+    checkpoint.created_by = by
+    checkpoint.save()
+    ring_on_commit(shards.REGISTER_CHECKPOINT, checkpoint_id=checkpoint.pk)
+    return checkpoint
+
+
+def check_registration(
     *,
     name: str,
     reference: str,
-    by: User | None,
     revision: str = "",
     dtype: str = Precision.FLOAT32,
     max_length: int = 0,
     score_at: str = "",
 ) -> Checkpoint:
-    """Register a reward model that others have trained: a worker loads and tests it."""
-    if by is not None:
-        permissions.check_can_create_datasets(by)
-        check_reference_from_browser(reference)
-    check_registration(name=name, reference=reference)
+    """The row as it would be saved. Raises a Refusal where `start_registration` would."""
+    _check_name(name)
+    if Checkpoint.objects.filter(name=name).exists():
+        raise Conflict(f"A model called {name!r} is registered already: choose another name.")
+    if not reference.strip():
+        raise Refusal("Say where the model is: a folder, or an id on the model hub.")
+    if dtype not in Precision.values:
+        raise Refusal(f"The precision {dtype!r} is not known: {' or '.join(Precision.values)}.")
+    if score_at not in ["", *ScoreAt.values]:
+        raise Refusal(f"Scores are read at {' or '.join(ScoreAt.values)}, not {score_at!r}.")
+    if max_length < 0:
+        raise Refusal("A model reads a positive number of tokens; 0 is its own limit.")
     checkpoint = Checkpoint(
         name=name,
         reference=reference,
@@ -112,21 +133,9 @@ def start_registration(
         dtype=dtype,
         max_length=max_length,
         score_at=score_at,
-        created_by=by,
     )
     _check(checkpoint)
-    checkpoint.save()
-    ring_on_commit(shards.REGISTER_CHECKPOINT, checkpoint_id=checkpoint.pk)
     return checkpoint
-
-
-def check_registration(*, name: str, reference: str) -> None:
-    """Raises a Refusal where `start_registration` would."""
-    _check_name(name)
-    if Checkpoint.objects.filter(name=name).exists():
-        raise Conflict(f"A model called {name!r} is registered already: choose another name.")
-    if not reference.strip():
-        raise Refusal("Say where the model is: a folder, or an id on the model hub.")
 
 
 def check_reference_from_browser(reference: str) -> None:

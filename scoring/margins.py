@@ -36,7 +36,7 @@ def score_shard(shard: ScoringShard) -> None:
             refusals=_refusals(towards, pairs, members, asked),
             calls=int(asked.sum()),
             tokens=towards.tokens,
-            truncated=towards.truncated,
+            truncated_pairs=[pairs[i].pk for i in towards.truncated],
             worked_by=this_process(),
         )
     _note(run, towards.environment)

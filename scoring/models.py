@@ -62,12 +62,14 @@ class Checkpoint(Work):
         max_length=64, blank=True, help_text="of everything that shapes a score"
     )
     identity = models.JSONField(
-        default=dict, help_text="digests, architecture and limits, as they were found"
+        default=dict, blank=True, help_text="digests, architecture and limits, as they were found"
     )
     self_test = models.JSONField(
-        default=dict, help_text="how far scores differ between ways of batching"
+        default=dict, blank=True, help_text="how far scores differ between ways of batching"
     )
-    environment = models.JSONField(default=dict, help_text="of the worker that tested it")
+    environment = models.JSONField(
+        default=dict, blank=True, help_text="of the worker that tested it"
+    )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
@@ -349,8 +351,8 @@ class ScoringShard(Shard):
     )
     calls = models.PositiveIntegerField(default=0, help_text="pairs that members were asked of")
     tokens = models.PositiveBigIntegerField(default=0, help_text="that went through models")
-    truncated = models.PositiveIntegerField(
-        default=0, help_text="pairs of which a text is longer than the backbone reads"
+    truncated_pairs = models.JSONField(
+        default=list, help_text="ids of pairs of which a text is longer than the members read"
     )
 
     class Meta:

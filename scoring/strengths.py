@@ -10,12 +10,14 @@ import numpy.typing as npt
 from django.db.models import F, OuterRef, Subquery, Sum
 
 from annotations import queue
+from annotations.models import Preference
 from curator.lib import work
 from curator.lib.batches import batches
 from curator.lib.refusals import Refusal
 from scoring import slicing
 from scoring.collecting import Collected, collect
 from scoring.core import adaptive, strength
+from scoring.core.confounds import length_confound
 from scoring.core.flags import Flagging, FlagRule, PercentileRule
 from scoring.core.judging import FEWEST_TO_CALIBRATE, Judged, judge
 from scoring.models import Flag, Mode, PairScore, ScoringRun, rule_of
@@ -60,6 +62,7 @@ def bring_together(run: ScoringRun) -> None:
         raise NothingScored(problem or "No shard of the run holds a margin.")
     found = find(collected, rule_of(run), scales=_scales(run, collected))
     found.summary.update(_work_of(run, collected))
+    found.summary["length_confound"] = _length_confound(run, collected, found.strength)
     _store(run, collected, found)
     _hand_over_priorities(run)
     work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
@@ -95,13 +98,12 @@ def _problem(run: ScoringRun) -> str:
 
 def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
     """What the run took, and what it could not do."""
-    sums = run.shards.aggregate(
-        truncated=Sum("truncated"), calls=Sum("calls"), tokens=Sum("tokens")
-    )
+    sums = run.shards.aggregate(calls=Sum("calls"), tokens=Sum("tokens"))
+    cut = {pk for ids in run.shards.values_list("truncated_pairs", flat=True) for pk in ids}
     refusals = [row for rows in run.shards.values_list("refusals", flat=True) for row in rows]
     names = dict(run.ensemble.members.values_list("position", "name"))
     return {
-        "truncated": sums["truncated"] or 0,
+        "truncated": len(cut),
         "calls": sums["calls"] or 0,
         "calls_of_all": int(collected.askable.sum()),
         "tokens": sums["tokens"] or 0,
@@ -111,6 +113,25 @@ def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
             for pk, position, reason in refusals[:SHOWN_REFUSALS]
         ],
     }
+
+
+def _length_confound(run: ScoringRun, collected: Collected, strengths: Floats) -> float | None:
+    """Rank correlation of the labels' strength with how much longer, in characters, the preferred
+    response is."""
+    index = np.flatnonzero(collected.labelled)
+    ids = [collected.pair_ids[i] for i in index]
+    differences: dict[int, int] = {}
+    columns = ("pk", "source_preference", "response_a", "response_b")
+    for some in batches(ids, BATCH):
+        for pk, preference, a, b in run.dataset.pairs.filter(pk__in=some).values_list(*columns):
+            longer_a = _characters(a) - _characters(b)
+            differences[pk] = -longer_a if preference == Preference.B else longer_a
+    longer = np.array([differences[pk] for pk in ids], dtype=np.float64)
+    return length_confound(strengths[index], longer)
+
+
+def _characters(response: list[dict[str, str]]) -> int:
+    return sum(len(message["content"]) for message in response)
 
 
 def find(
@@ -147,7 +168,7 @@ def _summary_of(judged: Judged) -> dict[str, Any]:
     """The figures of the whole run."""
     summary: dict[str, Any] = {
         "accuracy": judged.accuracy,
-        "member_accuracy": judged.member_accuracy.tolist(),
+        "member_accuracy": [_number(accuracy) for accuracy in judged.member_accuracy],
         **_summary_of_flags(judged.flagging, judged.strengths),
     }
     if judged.calibrated is not None:

@@ -13,6 +13,6 @@ class Towards:
 
     margins: npt.NDArray[np.float32]  # (n, m)
     refused: list[tuple[int, int, str]]  # which pair, which member's position, and why
-    truncated: int  # pairs of which something was too long to be read
+    truncated: list[int]  # which pairs were too long to be read whole
     tokens: int  # that went through models
     environment: dict[str, Any]

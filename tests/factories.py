@@ -2,6 +2,7 @@
 this process."""
 
 import gzip
+import hashlib
 import importlib.util
 import io
 import json
@@ -22,7 +23,16 @@ from annotations.models import (
 )
 from curator.models import User
 from scoring import launch, tasks
-from scoring.models import Audit, Ensemble, Flag, Mode, PairScore, ScoringRun, TrainingRun
+from scoring.models import (
+    Audit,
+    Checkpoint,
+    Ensemble,
+    Flag,
+    Mode,
+    PairScore,
+    ScoringRun,
+    TrainingRun,
+)
 
 Row = dict[str, Any]
 
@@ -113,18 +123,73 @@ def trained(into: Dataset, backbone: str, *, members: int = 4, name: str = "head
     return run.ensemble
 
 
-def scored(ensemble: Ensemble, *, mode: str = Mode.OUT_OF_BAG) -> ScoringRun:
+def scored(ensemble: Ensemble, *, mode: str = Mode.OUT_OF_BAG, **options: Any) -> ScoringRun:
     """A run of the ensemble over its dataset, scored in this process."""
-    from scoring import device_tasks  # noqa: PLC0415 - loads torch
-
-    run = launch.start_scoring(ensemble=ensemble, by=None, mode=mode)
-    tasks.plan_scoring(run_id=run.pk)
-    for shard in run.shards.all():
-        device_tasks.score_shard(shard_id=shard.pk)
-    tasks.finish_scoring(run_id=run.pk)
-    run.refresh_from_db()
+    run = launch.start_scoring(ensemble=ensemble, by=None, mode=mode, **options)
+    work_off(run)
     assert run.status == ScoringRun.Status.DONE, run.problem
     return run
+
+
+def work_off(run: ScoringRun) -> None:
+    """What the workers do until the run is over, wave by wave."""
+    from scoring import device_tasks  # noqa: PLC0415 - loads torch
+
+    while not run.plan_is_complete:
+        tasks.plan_scoring(run_id=run.pk)
+        for shard in run.shards.filter(status=ScoringRun.Status.QUEUED):
+            device_tasks.score_shard(shard_id=shard.pk)
+        run.refresh_from_db()
+    tasks.finish_scoring(run_id=run.pk)
+    run.refresh_from_db()
+
+
+def registered(folder: Path, name: str, **options: Any) -> Checkpoint:
+    """A reward model of a folder, loaded and tested in this process; whether it went well or
+    not."""
+    from scoring import device_tasks  # noqa: PLC0415 - loads torch
+
+    row = launch.start_registration(name=name, reference=str(folder), by=None, **options)
+    device_tasks.register_checkpoint(checkpoint_id=row.pk)
+    row.refresh_from_db()
+    return row
+
+
+def checkpoint(name: str, **fields: Any) -> Checkpoint:
+    """A registered model that a worker would have found usable; there are no files behind it."""
+    digests = {
+        f"{part}_digest": hashlib.sha256(f"{part} of {name}".encode()).hexdigest()
+        for part in ("weights", "tokenizer", "template")
+    }
+    ways = ("right-padded, batches of 2", "shuffled", "packed, prompt shared")
+    found = {
+        "identity": {
+            **digests,
+            "architecture": "LlamaForSequenceClassification",
+            "is_decoder": True,
+            "parameters": 123_600_000,
+            "dtype": "float32",
+            "max_length": 2048,
+            "score_at": "last",
+            "layer_digests": [],
+        },
+        "self_test": {
+            "texts": 16,
+            "tolerance": 1e-4,
+            "scores_mean": -0.43,
+            "scores_deviation": 0.25,
+            "packs": True,
+            "tokens_per_second": 61085.1,
+            "device": "cpu",
+            "checks": [{"name": way, "largest": 2.4e-7, "passed": True} for way in ways],
+        },
+        "environment": {"torch": "2.13.0+cpu", "device": "cpu", "host": "vm"},
+        "digest": hashlib.sha256(name.encode()).hexdigest(),
+        "status": Checkpoint.Status.DONE,
+    }
+    return Checkpoint.objects.create(
+        **{"name": name, "reference": f"org/{name}", "dtype": "float32", **found, **fields}
+    )
 
 
 def judged(

@@ -182,28 +182,28 @@ def _model(
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if head_may_be_missing:
             config.num_labels = 1
-        if config.num_labels != 1:
-            raise ModelUnavailable(
-                f"{reference} gives {config.num_labels} scores a text (num_labels); a reward model "
-                f"gives one."
-            )
         model, report = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="sdpa" if _has_sdpa(config) else "eager",
+            attn_implementation="eager" if _squeezes(config) else None,  # None: SDPA if it has it
             output_loading_info=True,
         )
-    except ModelUnavailable:
-        raise
     except Exception as error:  # there are many ways in which others' files can be wrong
         raise ModelUnavailable(
             f"{reference} cannot be loaded as a sequence classifier: {error}"[:300]
         ) from error
     missing = sorted(report["missing_keys"])
     _check_complete([n for n in missing if not (head_may_be_missing and _is_head(n))], reference)
+    # after the head, of which a language model's config says nothing: two is the default, and what
+    # transformers leaves out where there are two
+    if config.num_labels != 1:
+        raise ModelUnavailable(
+            f"{reference} gives {config.num_labels} scores a text (num_labels); a reward model "
+            f"gives one."
+        )
     return model
 
 
@@ -215,9 +215,9 @@ def _unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _has_sdpa(config: Any) -> bool:
+def _squeezes(config: Any) -> bool:
     """Gemma 2 squeezes its scores, which SDPA leaves out (reward-bench issues 163, 169)."""
-    return getattr(config.get_text_config(), "attn_logit_softcapping", None) is None
+    return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
 
 
 def _check_complete(missing: list[str], reference: str) -> None:
@@ -284,9 +284,13 @@ def _score_at(reader: Reader, model: Any, asked: ScoreAt, reference: str) -> str
         ) from error
     if last != pad:
         return "last" if reader.is_decoder else "head"
-    if asked == "before-padding":
+    scores_a_token = hasattr(
+        _unwrapped(model), "score"
+    )  # so heads of decoders are named, old and new
+    if asked == "before-padding" and scores_a_token:
         reader.dropped_at_end = pad
-    if asked and reader.is_decoder:
+        return asked
+    if asked == "last" and reader.is_decoder:
         return asked
     raise ModelUnavailable(
         f"The pad token of {reference} is also what ends its texts, so it cannot be told which "

@@ -87,8 +87,12 @@ class Reader:
         return found
 
     def last_token_of(self, messages: Messages) -> int | None:
-        """The token that ends a conversation, as the template or this reader ends it."""
-        text = self._by_template(messages) if self.has_template else self.tokenizer.eos_token
+        """The token that ends a question and its answer, as the template or this reader ends it."""
+        text: Any = tuple(turn["content"] for turn in messages)
+        if self.has_template:
+            text = self._by_template(messages)
+        elif self.is_decoder:
+            text = self.tokenizer.eos_token
         tokenised = self._tokenise([text]) if text else []
         return int(tokenised[0].ids[-1]) if tokenised and len(tokenised[0].ids) else None
 

@@ -201,14 +201,18 @@ def shared_layers(chains: Sequence[Sequence[str]]) -> int:
 
 
 def share_weights(members: Sequence[Checkpoint], shared: int) -> None:
-    """Let all members use the first one's embeddings and `shared` lowest layers, whose digests are
-    the same, so that they are in memory once."""
+    """Let all members use the first one's tensors for embeddings and the `shared` lowest layers,
+    whose digests are the same, so that they are in memory once. Each keeps modules of its own,
+    since a module goes by its model's configuration."""
     first = members[0].body
-    for member in members[1:]:
-        if shared and member.body.layers[0] is not first.layers[0]:
-            member.body.set_input_embeddings(first.get_input_embeddings())
-            for i in range(shared):
-                member.body.layers[i] = first.layers[i]
+    for member in members[1:] if shared else []:
+        _take_over(first.get_input_embeddings(), member.body.get_input_embeddings())
+        for theirs, own in list(zip(first.layers, member.body.layers, strict=True))[:shared]:
+            _take_over(theirs, own)
+
+
+def _take_over(theirs: nn.Module, own: nn.Module) -> None:
+    own.load_state_dict(theirs.state_dict(keep_vars=True), assign=True)
 
 
 def _attention(device: torch.device, options: EngineOptions) -> str:

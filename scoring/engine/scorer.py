@@ -136,8 +136,7 @@ class Scorer:
     def _score(self, units: list[_Unit], texts: Sequence[Text], found: Scored) -> None:
         """Score the units; where that fails, their halves, down to the one text that is at
         fault."""
-        is_one = len(units) == len(units[0].texts) == 1
-        if self._size(units) >= self.too_large and not is_one:
+        if self._is_too_large(units):
             self._split(units, texts, found, "")
             return
         rewards, reason = self._tried(units, texts, found)
@@ -199,6 +198,12 @@ class Scorer:
         found.tokens += len(own) * max(len(text.ids) for text in own)
         columns = [padded.rewards(own).cpu().numpy() for padded in self.padded]
         return np.concatenate(columns, axis=1)
+
+    def _is_too_large(self, units: list[_Unit]) -> bool:
+        """Whether there is no need to try, since as much was too much before."""
+        if len(units) > 1:
+            return self._size(units) > self.budget
+        return self._size(units) >= self.too_large and len(units[0].texts) > 1
 
     def _size(self, units: list[_Unit]) -> int:
         """Tokens that go through together, padding included."""

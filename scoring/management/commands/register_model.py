@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from curator.command import CuratorCommand
-from curator.lib.refusals import Refusal
 from scoring import launch
 from scoring.models import Checkpoint, Precision, ScoreAt
+
+CHOSEN = ("name", "reference", "revision", "dtype", "max_length", "score_at")
 
 
 class Command(CuratorCommand):
@@ -33,30 +34,11 @@ class Command(CuratorCommand):
             help=f"{' or '.join(ScoreAt.values)}: where the pad token also ends texts",
         )
 
-    def perform(
-        self,
-        *,
-        name: str,
-        reference: str,
-        revision: str,
-        dtype: str,
-        max_length: int,
-        score_at: str,
-        **options: Any,
-    ) -> Mapping[str, Any]:
-        if max_length < 0:
-            raise Refusal("A model reads a positive number of tokens; 0 is its own limit.")
-        launch.check_registration(name=name, reference=reference)
+    def perform(self, *, json: bool, **options: Any) -> Mapping[str, Any]:
+        wanted = {name: options[name] for name in CHOSEN}
+        launch.check_registration(**wanted)
         with self.workers("scoring"):
-            checkpoint = launch.start_registration(
-                name=name,
-                reference=reference,
-                by=None,
-                revision=revision,
-                dtype=dtype,
-                max_length=max_length,
-                score_at=score_at,
-            )
+            checkpoint = launch.start_registration(by=None, **wanted)
             self.follow(checkpoint, lambda row: (0.0, "loading and testing"))
         return summary_of(checkpoint)
 
