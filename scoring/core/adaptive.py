@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 Waves = Sequence[Sequence[int]]
 
-Z = 3.0
+Z = 2.7  # measured: docs/method.md
 # degrees of freedom that the pooled deviation counts beside a pair's own, of which two margins
 # leave one
 POOLED_WEIGHT = 8.0
@@ -127,6 +127,31 @@ def scales_of_adaptive(margins: Floats, askable: Booleans, waves: Waves) -> Floa
     regression on the pairs that they share. Where nothing is missing these are
     `strength.member_scales`.
     """
+    return _read(margins, askable, waves)[0]
+
+
+def expected_strengths(margins: Floats, askable: Booleans, waves: Waves) -> Floats:
+    """Strengths (n,) that lie as the full ensemble's would, to calibrate on.
+
+    Strengths of an adaptive run are no fair sample. Those of few members lie farther apart, and
+    only around the cut, among contradicted labels, are they refined: contradictions look rarer
+    there, beside agreement as strong. So each pair gets the mean that is to be expected of all its
+    margins, and every second pair, by strength, the error of that mean above, the others below.
+    """
+    scales, earlier = _read(margins, askable, waves)
+    known = strength.preference_strength(strength.standardise(margins, scales))
+    value, doubt = earlier.value
+    full = np.maximum(askable.sum(axis=1), 1)
+    left = np.maximum(full - earlier.count, 0.0)
+    mean = (earlier.total + left * value) / full
+    error = np.sqrt(left**2 * doubt + left * earlier.noise) / full
+    side = np.empty(len(mean))
+    side[np.argsort(mean, kind="stable")] = np.where(np.arange(len(mean)) % 2, 1.0, -1.0)
+    return np.where(left > 0, mean + side * error, known)
+
+
+def _read(margins: Floats, askable: Booleans, waves: Waves) -> tuple[Floats, "_Earlier"]:
+    """The members' scales (m,), and what all margins say of the pairs in these units."""
     scales = strength.member_scales(margins)
     first, *later = waves
     earlier = _Earlier.of(strength.standardise(margins[:, first], scales[first]))
@@ -136,7 +161,7 @@ def scales_of_adaptive(margins: Floats, askable: Booleans, waves: Waves) -> Floa
             if np.isfinite(own).any() and np.isnan(own[wanted]).any():
                 scales[member] = _scale(own, wanted, earlier) or 1.0
         earlier = earlier.and_then(strength.standardise(margins[:, wave], scales[wave]))
-    return scales
+    return scales, earlier
 
 
 @dataclass(frozen=True)

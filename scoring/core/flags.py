@@ -58,15 +58,19 @@ class Flagging:
     cut_by: str  # "confident learning", "review budget" or "percentiles"
 
 
-def confident_cut(probabilities: Floats, strengths: Floats) -> float:
+def confident_cut(
+    probabilities: Floats, strengths: Floats, *, threshold: float | None = None
+) -> float:
     """The strength below which confident learning calls a label wrong.
 
     With A and B exchangeable, the class threshold of confident learning (Northcutt et al. 2021;
     cleanlab's `confident_learning`) is the mean probability t of the given labels, and a label is
     wrong when the other response has a probability of at least t and is the likelier one: p <= 1 -
-    t and p < 0.5. The two differ only where the calibration knows nothing and all p are 0.5.
+    t and p < 0.5. The two differ only where the calibration knows nothing and all p are 0.5. A
+    `threshold` is t where these probabilities are not all that it should be taken from.
     """
-    wrong = (probabilities <= 1.0 - float(probabilities.mean())) & (probabilities < 0.5)
+    t = float(probabilities.mean()) if threshold is None else threshold
+    wrong = (probabilities <= 1.0 - t) & (probabilities < 0.5)
     return float(np.nextafter(strengths[wrong].max(), np.inf)) if wrong.any() else -np.inf
 
 
@@ -84,9 +88,10 @@ def flag(
     accuracy: float,
     noise: Estimate,
     rule: FlagRule | None = None,
+    threshold: float | None = None,
 ) -> Flagging:
     """Flags for labelled pairs; arrays are (n,), `accuracy` is the ensemble's out-of-bag
-    accuracy on these labels."""
+    accuracy on these labels, `threshold` as `confident_cut` takes it."""
     rule = rule or FlagRule()
     weak = np.abs(strengths) <= np.quantile(np.abs(strengths), rule.weak_share)
     split = (votes >= rule.split_from) & (votes <= rule.split_to)
@@ -95,7 +100,8 @@ def flag(
     if accuracy >= rule.trusted_accuracy or can_tell_noise(
         accuracy, noise, trusted_accuracy=rule.trusted_accuracy, widest=rule.widest_noise_interval
     ):
-        cut, cut_by = confident_cut(probabilities, strengths), "confident learning"
+        cut = confident_cut(probabilities, strengths, threshold=threshold)
+        cut_by = "confident learning"
         ambiguous = contradicted | doubtful | (split & weak)
     else:
         cut, cut_by = budget_cut(strengths, rule.review_budget), "review budget"

@@ -38,13 +38,18 @@ class Judged:
 
 
 def judge(
-    margins: Floats, rule: FlagRule | PercentileRule, *, scales: Floats | None = None
+    margins: Floats,
+    rule: FlagRule | PercentileRule,
+    *,
+    scales: Floats | None = None,
+    expected: Floats | None = None,
 ) -> Judged:
     """Judge margins (n, m) for the label, NaN where a member was not asked.
 
     A FlagRule reads out-of-bag margins and calibrates them; a PercentileRule goes by rank alone.
-    `scales` (m,) are the members' own where the margins do not tell them: those of an adaptive run
-    come from `adaptive.scales_of_adaptive`.
+    An adaptive run leaves out margins by what others said, and what is there misleads: it brings
+    the members' `scales` (m,) from `adaptive.scales_of_adaptive`, and the strengths (n,) to
+    calibrate on as `expected` from `adaptive.expected_strengths`.
     """
     if scales is None:
         scales = strength.member_scales(margins)
@@ -55,7 +60,8 @@ def judge(
     if isinstance(rule, PercentileRule):
         flagging = flag_by_percentile(strengths, rule)
     else:
-        calibrated = _calibrate(strengths, accuracy, rule)
+        expected = strengths if expected is None else expected
+        calibrated = _calibrate(strengths, expected, accuracy, rule)
         flagging = flag(
             strengths,
             votes,
@@ -63,13 +69,14 @@ def judge(
             accuracy=accuracy,
             noise=calibrated.noise,
             rule=rule,
+            threshold=float(calibration.label_probability(expected, calibrated.slope).mean()),
         )
     members = strength.accuracy(standard)
     return Judged(scales, strengths, votes, accuracy, members, flagging, calibrated)
 
 
-def _calibrate(strengths: Floats, accuracy: float, rule: FlagRule) -> Calibrated:
-    slope, noise = calibration.fit_slope(strengths), calibration.noise_rate(strengths)
+def _calibrate(strengths: Floats, expected: Floats, accuracy: float, rule: FlagRule) -> Calibrated:
+    slope, noise = calibration.fit_slope(expected), calibration.noise_rate(expected)
     known = calibration.can_tell_noise(
         accuracy,
         noise,

@@ -81,6 +81,18 @@ def test_the_cut_of_confident_learning_is_cleanlabs(seed: int) -> None:
     np.testing.assert_array_equal(wrong, issues_by_cleanlab(probabilities))
 
 
+def test_the_surer_the_right_labels_are_said_to_be_the_fewer_are_called_wrong() -> None:
+    strengths = some_strengths(0)
+    probabilities = calibration.label_probability(strengths, calibration.fit_slope(strengths))
+    own = float(probabilities.mean())
+    cuts = [
+        flags.confident_cut(probabilities, strengths, threshold=threshold)
+        for threshold in (own - 0.05, own, own + 0.05)
+    ]
+    assert cuts[0] > cuts[1] > cuts[2]
+    assert cuts[1] == flags.confident_cut(probabilities, strengths)
+
+
 def test_where_the_calibration_knows_nothing_neither_finds_anything_wrong() -> None:
     """Few but loud contradictions: the slope is nought, and every label has a probability of ½."""
     strengths = np.array([0.1] * 80 + [-3.0] * 20)
