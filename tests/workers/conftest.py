@@ -65,6 +65,16 @@ class Worker:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def kill_child(self) -> None:
+        """SIGKILL for the process that works, if there is one just now; its parent starts
+        another."""
+        assert self.process is not None
+        parent = self.process.pid
+        while children := Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            parent = int(children[-1])
+        if parent != self.process.pid:
+            os.kill(parent, signal.SIGKILL)
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()

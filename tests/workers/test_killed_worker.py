@@ -1,19 +1,25 @@
 """A worker killed in the middle of its work: the next one finishes it, and nothing differs."""
 
+import random
+import shutil
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from annotations.models import Dataset, Import
 from curator.lib.work import Work
 from scoring import launch, slicing, tasks
 from scoring.models import Ensemble, ScoringRun
-from tests import factories
+from tests import factories, tiny_models
 from tests.workers.conftest import Worker, wait_until
 
 pytestmark = pytest.mark.worker
 
 PAIRS = 240
+KILLS = 20
 
 
 @pytest.fixture
@@ -61,6 +67,46 @@ def test_a_run_whose_worker_is_killed_ends_as_an_undisturbed_one(
     assert run.scores.count() == run.scores.values("pair").distinct().count() == PAIRS
     assert rows_of(run) == rows_of(undisturbed)
     assert run.summary == undisturbed.summary
+
+
+def test_twenty_kills_leave_exactly_the_scores_of_an_undisturbed_run(
+    workers: dict[str, Worker],
+    ensemble: Ensemble,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Heads and two registered models; the process that works is killed at random moments, and at
+    times the whole worker with it."""
+    monkeypatch.setattr(slicing, "MOST_PAIRS", 4)
+    monkeypatch.setattr(slicing, "MOST_SCORED_PAIRS", 4)
+    models = [
+        factories.registered(tiny_models.decoder(tmp_path / name, seed=seed), name)
+        for seed, name in enumerate(["one", "two"])
+    ]
+    mixed = launch.assemble(
+        dataset=ensemble.dataset, name="mixed", by=None, checkpoints=models, heads_of=ensemble
+    )
+    undisturbed = factories.scored(mixed)
+    shutil.rmtree(settings.CURATOR_HOME / "rewards")
+    workers["default"].start()
+    workers["scoring"].start()
+    run = launch.start_scoring(ensemble=mixed, by=None)
+    tasks.plan_scoring(run_id=run.pk)
+    moments = random.Random(0)
+    for kill in range(KILLS):
+        before = done_shards(run)
+        wait_until(lambda at=before: done_shards(run) > at, "a shard to be scored")  # type: ignore[misc]
+        time.sleep(moments.uniform(0.0, 0.1))
+        assert done_shards(run) < run.shards.count(), f"over before kill {kill + 1}"
+        if kill % 10 == 9:
+            workers["scoring"].kill()
+            workers["scoring"].start()
+        else:
+            workers["scoring"].kill_child()
+    wait_until(lambda: is_over(run), "the run to end")
+    assert (run.status, run.problem) == (Work.Status.DONE, "")
+    assert rows_of(run) == rows_of(undisturbed)
+    assert {**run.summary, "tokens": 0} == {**undisturbed.summary, "tokens": 0}
 
 
 def test_an_import_whose_worker_is_killed_is_made_once(
