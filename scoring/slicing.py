@@ -68,11 +68,12 @@ def members_together(ensemble: Ensemble) -> list[Together]:
 
 def waves_of(run: ScoringRun) -> Waves:
     """Whom the run asks first, and whom it then asks of pairs still open, wave by wave; all at once
-    where it is not adaptive. The first wave gives each pair two margins."""
+    where it is not adaptive. The first wave gives each pair two margins, of both kinds where there
+    are two: it must be a fair sample of all members."""
     together = members_together(run.ensemble)
     if not run.is_adaptive:
         return [together]
-    units = _units(together)
+    units = _kinds_first(_units(together))
     given = 0.0
     for number, unit in enumerate(units, 1):
         given += len(unit.positions) * (0.5 if _is_halved(run, unit) else 1.0)
@@ -96,6 +97,13 @@ def _units(together: Sequence[Together]) -> list[Together]:
             for start in range(0, len(group.positions), size)
         ]
     return units
+
+
+def _kinds_first(units: Sequence[Together]) -> list[Together]:
+    """One unit of each kind, then the others in their order."""
+    firsts = {unit.is_heads: unit for unit in reversed(units)}
+    leading = [unit for unit in units if firsts[unit.is_heads] is unit]
+    return [*leading, *(unit for unit in units if unit not in leading)]
 
 
 def _is_halved(run: ScoringRun, unit: Together) -> bool:

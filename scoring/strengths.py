@@ -60,24 +60,14 @@ def bring_together(run: ScoringRun) -> None:
     collected = collect(run)
     if not len(collected.pair_ids):
         raise NothingScored(problem or "No shard of the run holds a margin.")
-    found = find(collected, rule_of(run), scales=_scales(run, collected))
+    waves = slicing.positions_of(slicing.waves_of(run)) if run.is_adaptive else None
+    found = find(collected, rule_of(run), waves=waves)
     found.summary.update(_work_of(run, collected))
     found.summary["length_confound"] = _length_confound(run, collected, found.strength)
     _store(run, collected, found)
     _hand_over_priorities(run)
     work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
-
-
-def _scales(run: ScoringRun, collected: Collected) -> Floats | None:
-    """The members' scales where margins are missing by choice; None where they tell themselves."""
-    if not run.is_adaptive:
-        return None
-    labelled = collected.labelled
-    waves = slicing.positions_of(slicing.waves_of(run))
-    return adaptive.scales_of_adaptive(
-        collected.margins[labelled], collected.askable[labelled], waves
-    )
 
 
 def _problem(run: ScoringRun) -> str:
@@ -135,10 +125,10 @@ def _characters(response: list[dict[str, str]]) -> int:
 
 
 def find(
-    collected: Collected, rule: FlagRule | PercentileRule, *, scales: Floats | None = None
+    collected: Collected, rule: FlagRule | PercentileRule, *, waves: adaptive.Waves | None = None
 ) -> Found:
-    """Everything that follows from the margins of a run under its rule. `scales` (members,) where
-    the margins do not tell them."""
+    """Everything that follows from the margins of a run under its rule; `waves` are those of an
+    adaptive run, whose margins are missing by choice."""
     labelled, count = collected.labelled, len(collected.pair_ids)
     probability, percentile = np.full(count, np.nan), np.full(count, np.nan)
     flags = np.full(count, "", dtype="<U9")
@@ -148,20 +138,36 @@ def find(
         "flags": dict.fromkeys(Flag.values, 0),
     }
     if labelled.sum() >= FEWEST_TO_CALIBRATE:
-        judged = judge(collected.margins[labelled], rule, scales=scales)
+        judged = _judged(collected, rule, waves)
         scales = judged.scales
         flags[labelled] = judged.flagging.flags
         percentile[labelled] = strength.percentile(judged.strengths)
         if judged.calibrated is not None:
             probability[labelled] = judged.calibrated.probabilities
         summary |= _summary_of(judged)
-    elif scales is None:
+    else:
         scales = strength.member_scales(collected.margins)
     margins = strength.standardise(collected.margins, scales)
     strengths, spreads = strength.preference_strength(margins), strength.spread(margins)
     summary["map"] = _map(collected, strengths, spreads, flags)
     votes = strength.votes(margins)
     return Found(scales, strengths, spreads, votes, probability, percentile, flags, summary)
+
+
+def _judged(
+    collected: Collected, rule: FlagRule | PercentileRule, waves: adaptive.Waves | None
+) -> Judged:
+    """The labelled pairs, judged by the margins that there are."""
+    margins = collected.margins[collected.labelled]
+    if waves is None:
+        return judge(margins, rule)
+    askable = collected.askable[collected.labelled]
+    return judge(
+        margins,
+        rule,
+        scales=adaptive.scales_of_adaptive(margins, askable, waves),
+        expected=adaptive.expected_strengths(margins, askable, waves),
+    )
 
 
 def _summary_of(judged: Judged) -> dict[str, Any]:
