@@ -1,8 +1,13 @@
+from typing import TYPE_CHECKING
+
 import pytest
 
 from annotations.models import Dataset
 from scoring.models import Ensemble, ScoringRun
 from tests import factories
+
+if TYPE_CHECKING:
+    from tests.scoring.oracle import Shelf
 
 
 @pytest.fixture
@@ -22,3 +27,11 @@ def ensemble(thirty: Dataset, tiny_backbone: str) -> Ensemble:
 @pytest.fixture
 def run(ensemble: Ensemble) -> ScoringRun:
     return factories.scored(ensemble)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> "Shelf":
+    """Tiny reward models, made and loaded as they are asked for."""
+    from tests.scoring.oracle import Shelf  # noqa: PLC0415 - loads torch
+
+    return Shelf(tmp_path_factory.mktemp("models"))

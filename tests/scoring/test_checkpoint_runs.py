@@ -11,9 +11,10 @@ import pytest
 from django.conf import settings
 
 from annotations.models import Dataset
+from curator.lib import processes
 from curator.lib.refusals import Conflict, Refusal
 from curator.lib.work import Work
-from scoring import checkpoint_margins, checkpoints, device_tasks, launch, slicing
+from scoring import checkpoint_margins, checkpoints, device_tasks, launch, slicing, tasks
 from scoring.core import strength
 from scoring.core.options import EngineOptions
 from scoring.engine.devices import DeviceLost
@@ -225,9 +226,9 @@ def test_a_device_that_vanishes_ends_the_process_and_leaves_the_shard_to_another
     run = launch.start_scoring(ensemble=pair_of_models, by=None)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_margins, "towards_a", _lose_the_device)
-        patch.setattr(device_tasks.processes, "end_at_once", lambda: ended.append(True))
-        factories.tasks.plan_scoring(run_id=run.pk)
-        shard = run.shards.first()
+        patch.setattr(processes, "end_at_once", lambda: ended.append(True))
+        tasks.plan_scoring(run_id=run.pk)
+        shard = run.shards.get(position=0)
         device_tasks.score_shard(shard_id=shard.pk)
         shard.refresh_from_db()
     assert ended == [True]
@@ -235,7 +236,7 @@ def test_a_device_that_vanishes_ends_the_process_and_leaves_the_shard_to_another
     assert "The device stopped answering" in shard.problem
     for each in run.shards.all():
         device_tasks.score_shard(shard_id=each.pk)
-    factories.tasks.finish_scoring(run_id=run.pk)
+    tasks.finish_scoring(run_id=run.pk)
     run.refresh_from_db()
     assert (run.status, run.problem) == (Work.Status.DONE, "")
 

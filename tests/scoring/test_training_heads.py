@@ -9,10 +9,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from scoring.core import calibration, strength
+from scoring.core.bags import bags, in_bag
 from scoring.engine import surface
 from scoring.engine.heads import Slices, rewards
 from scoring.training import heads
-from scoring.training.bags import bags, in_bag
 from scoring.training.heads import Space, Trained, TrainingPairs
 
 Floats = npt.NDArray[np.float32]
