@@ -17,7 +17,19 @@ from curator.lib.refusals import Refusal
 
 class SignInMiddleware(LoginRequiredMiddleware):
     """Sends a stranger to the sign-in page; a part of a page that htmx asks for is no place for
-    it."""
+    it. The API knows people by their tokens alone, and answers for itself."""
+
+    def process_view(
+        self,
+        request: HttpRequest,
+        view_func: Callable[..., HttpResponseBase],
+        view_args: Any,
+        view_kwargs: Any,
+    ) -> HttpResponseBase | None:
+        match = request.resolver_match
+        if match is not None and match.namespaces[:1] == ["api"]:
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)
 
     def handle_no_permission(
         self, request: HttpRequest, view_func: Callable[..., HttpResponseBase]

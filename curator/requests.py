@@ -1,5 +1,5 @@
-"""What our views know of a request: who is signed in, and whether it asks for a page or a part of
-one."""
+"""What our views know of a request: who is signed in or whose token it carries, and whether it asks
+for a page or a part of one."""
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -13,6 +13,13 @@ class SignedInRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+class TokenRequest(HttpRequest):
+    """A request of a program: `auth` is the user whose token it carries, which the API guarantees
+    for its operations."""
+
+    auth: User
 
 
 def client_address(request: HttpRequest) -> str:

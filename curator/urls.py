@@ -6,6 +6,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from curator import views
+from curator.api import api
 
 handler400 = views.bad_request
 handler403 = views.forbidden
@@ -14,6 +15,7 @@ handler404 = views.not_found
 urlpatterns = [
     path("", include("annotations.urls")),  # first: datasets/new/ is no dataset called “new”
     path("", include("scoring.urls")),
+    path("api/", api.urls),
     path(
         "sign-in/",
         auth_views.LoginView.as_view(

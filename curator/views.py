@@ -6,8 +6,9 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.db import connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
@@ -52,6 +53,8 @@ def locked_out(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith(reverse("api:api-root")):
+        return JsonResponse({"detail": "The API has no such address."}, status=404)
     return _in_place(request, "That is not here any more: load the page again.", 404)
 
 

@@ -61,3 +61,21 @@ def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) 
         raise Refusal(f"{heads_of.name} is not an ensemble of trained heads.")
     if len(checkpoints) < 2 and heads_of is None:
         raise Refusal("An ensemble needs two members: choose two models, or a model and heads.")
+
+
+def checkpoint_called(name: str) -> Checkpoint:
+    """The registered model. Raises Refusal naming those there are."""
+    found = Checkpoint.objects.filter(name=name).first()
+    if found is None:
+        known = ", ".join(Checkpoint.objects.values_list("name", flat=True)[:10]) or "none"
+        raise Refusal(f"No model is registered as {name!r}; there are: {known}.")
+    return found
+
+
+def ensemble_called(dataset: Dataset, name: str) -> Ensemble:
+    """The dataset's ensemble. Raises Refusal naming those there are."""
+    found = dataset.ensembles.filter(name=name).first()
+    if found is None:
+        known = ", ".join(dataset.ensembles.values_list("name", flat=True)[:10]) or "none"
+        raise Refusal(f"{dataset.slug} has no ensemble {name!r}; it has: {known}.")
+    return found

@@ -142,7 +142,7 @@ def check_reference_from_browser(reference: str) -> None:
     """Who has an account may name models of the hub and of the folder that the operator set aside,
     not every folder of the machine."""
     if not reference.startswith((".", "/", "~")):
-        if not Path(reference).exists():
+        if not _is_there(reference):
             return
     elif Path(reference).resolve().is_relative_to(settings.CHECKPOINTS_FOLDER.resolve()):
         return
@@ -150,6 +150,13 @@ def check_reference_from_browser(reference: str) -> None:
         f"From the browser, a folder must lie in {settings.CHECKPOINTS_FOLDER}; an operator "
         f"registers others with `manage.py register_model`."
     )
+
+
+def _is_there(reference: str) -> bool:
+    try:
+        return Path(reference).exists()
+    except OSError:  # too long for a name
+        return False
 
 
 @transaction.atomic

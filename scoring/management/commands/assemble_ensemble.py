@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotations.datasets import dataset_called
-from annotations.models import Dataset
 from curator.command import CuratorCommand
-from curator.lib.refusals import Refusal
-from scoring import launch
-from scoring.models import Checkpoint, Ensemble
+from scoring import assembling, launch
 
 
 class Command(CuratorCommand):
@@ -38,26 +35,11 @@ class Command(CuratorCommand):
             dataset=found,
             name=name,
             by=None,
-            checkpoints=[_checkpoint(model) for model in models],
-            heads_of=_ensemble(found, heads_of) if heads_of else None,
+            checkpoints=[assembling.checkpoint_called(model) for model in models],
+            heads_of=assembling.ensemble_called(found, heads_of) if heads_of else None,
         )
         return {
             "ensemble": ensemble.name,
             "dataset": found.slug,
             "members": [{"name": member.name} for member in ensemble.members.all()],
         }
-
-
-def _checkpoint(name: str) -> Checkpoint:
-    found = Checkpoint.objects.filter(name=name).first()
-    if found is None:
-        known = ", ".join(Checkpoint.objects.values_list("name", flat=True)[:10]) or "none"
-        raise Refusal(f"No model is registered as {name!r}; there are: {known}.")
-    return found
-
-
-def _ensemble(dataset: Dataset, name: str) -> Ensemble:
-    found = dataset.ensembles.filter(name=name).first()
-    if found is None:
-        raise Refusal(f"{dataset.slug} has no ensemble {name!r}.")
-    return found

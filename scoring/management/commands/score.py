@@ -10,9 +10,9 @@ from annotations.datasets import dataset_called
 from curator import presence
 from curator.command import CuratorCommand
 from curator.lib.refusals import Refusal
-from scoring import launch
+from scoring import assembling, launch, summaries
 from scoring.core.options import EngineOptions
-from scoring.models import Mode, ScoringRun
+from scoring.models import Mode
 
 
 class Command(CuratorCommand):
@@ -53,10 +53,7 @@ class Command(CuratorCommand):
         **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
-        using = found.ensembles.filter(name=ensemble).first()
-        if using is None:
-            known = ", ".join(found.ensembles.values_list("name", flat=True)) or "none"
-            raise Refusal(f"{found.slug} has no ensemble {ensemble!r}; it has: {known}.")
+        using = assembling.ensemble_called(found, ensemble)
         launch.check_scoring(using, mode)
         start = partial(
             launch.start_scoring,
@@ -79,7 +76,7 @@ class Command(CuratorCommand):
             )
         if run.problem:
             self.say(run.problem)
-        return summary_of(run)
+        return summaries.of_run(run)
 
 
 def _named(option: str) -> tuple[str, str]:
@@ -92,31 +89,3 @@ def _options(given: list[str]) -> EngineOptions:
         return EngineOptions.from_texts(dict(_named(one) for one in given))
     except ValueError as error:
         raise Refusal(str(error)) from error
-
-
-def summary_of(run: ScoringRun) -> dict[str, Any]:
-    """What a finished run found, with the keys that scripts rely on."""
-    noise = run.summary.get("noise_rate")
-    return {
-        "run": run.pk,
-        "dataset": run.dataset.slug,
-        "ensemble": run.ensemble.name,
-        "mode": run.mode,
-        "pairs": run.pairs_total,
-        "labelled": run.summary["labelled"],
-        "seconds": round(run.seconds or 0.0, 2),
-        "pairs_per_second": round(run.pairs_per_second or 0.0, 1),
-        "accuracy": run.summary.get("accuracy"),
-        "flags": run.summary["flags"],
-        "cut": run.summary.get("cut"),
-        "cut_by": run.summary.get("cut_by"),
-        "truncated": run.summary["truncated"],
-        "refused": run.summary["refused"],
-        "adaptive": run.is_adaptive,
-        "calls": run.summary["calls"],
-        "calls_of_all": run.summary["calls_of_all"],
-        "tokens": run.summary["tokens"],
-        "problem": run.problem,
-        "noise_rate": noise,
-        "noise_rate_is_known": run.summary.get("noise_rate_is_known"),
-    }

@@ -1,0 +1,155 @@
+"""The part of the REST API that is about reward models, ensembles and scoring runs, for programs
+that act for a person."""
+
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from ninja import Router
+
+from annotations import access as annotations_access
+from curator.lib.refusals import Refusal
+from curator.requests import TokenRequest
+from scoring import access, assembling, comparing, launch, shards
+from scoring.models import Checkpoint, Ensemble, RewardModel
+from scoring.schemas import (
+    ComparisonOut,
+    EnsembleIn,
+    EnsembleOut,
+    ModelIn,
+    ModelOut,
+    RunIn,
+    RunOut,
+    Text,
+)
+
+models_router = Router(tags=["models"])
+ensembles_router = Router(tags=["ensembles"])
+runs_router = Router(tags=["runs"])
+router = Router()
+router.add_router("", models_router)
+router.add_router("", ensembles_router)
+router.add_router("", runs_router)
+
+RUN = "/datasets/{slug:slug}/runs/{int:run_id}"
+
+
+# --- Registered models ----------------------------------------------------------------------------
+
+
+@models_router.get("/models", response=list[ModelOut], summary="Registered models")
+def models(request: TokenRequest) -> QuerySet[Checkpoint]:
+    return access.checkpoints(request.auth)
+
+
+@models_router.post("/models", response={202: ModelOut}, summary="Register a model")
+def register(request: TokenRequest, wanted: ModelIn) -> Checkpoint:
+    """A worker loads it and tests that its scores do not depend on batching: ask for the model
+    until its status is `done` or `failed`."""
+    return launch.start_registration(by=request.auth, **wanted.fields())
+
+
+@models_router.get("/models/{name}", response=ModelOut, summary="A model and its self-test")
+def model(request: TokenRequest, name: Text) -> Checkpoint:
+    return access.checkpoint_to_watch(request.auth, name)
+
+
+# --- Ensembles ------------------------------------------------------------------------------------
+
+
+@ensembles_router.get(
+    "/datasets/{slug:slug}/ensembles",
+    response=list[EnsembleOut],
+    summary="The dataset's ensembles",
+)
+def ensembles(request: TokenRequest, slug: str) -> QuerySet[Ensemble]:
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    names = RewardModel.objects.only("ensemble_id", "position", "name")
+    return dataset.ensembles.prefetch_related(Prefetch("members", names))
+
+
+@ensembles_router.post(
+    "/datasets/{slug:slug}/ensembles",
+    response={201: EnsembleOut},
+    summary="Assemble an ensemble",
+)
+def assemble(request: TokenRequest, slug: str, wanted: EnsembleIn) -> Ensemble:
+    """From registered models and, where wanted, the heads of an ensemble that was trained. It can
+    score at once."""
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    heads_of = None
+    if wanted.heads_of is not None:
+        heads_of = assembling.ensemble_called(dataset, wanted.heads_of)
+    return launch.assemble(
+        dataset=dataset,
+        name=wanted.name,
+        by=request.auth,
+        checkpoints=[assembling.checkpoint_called(name) for name in wanted.models],
+        heads_of=heads_of,
+    )
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+
+@runs_router.post("/datasets/{slug:slug}/runs", response={202: RunOut}, summary="Start a run")
+def score(request: TokenRequest, slug: str, wanted: RunIn) -> RunOut:
+    """Score every pair of the dataset and flag the labels: ask for the run until its status is
+    `done`, `failed` or `cancelled`."""
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    run = launch.start_scoring(
+        ensemble=assembling.ensemble_called(dataset, wanted.ensemble),
+        by=request.auth,
+        mode=wanted.mode,
+        adaptive=wanted.adaptive,
+        options=wanted.engine.options(),
+    )
+    return RunOut.of(run)
+
+
+@runs_router.get(RUN, response=RunOut, summary="A run, and what it found")
+def run(request: TokenRequest, slug: str, run_id: int) -> RunOut:
+    return RunOut.of(access.run_to_watch(request.auth, slug, run_id))
+
+
+@runs_router.post(f"{RUN}/pause", response=RunOut, summary="Pause a run")
+def pause(request: TokenRequest, slug: str, run_id: int) -> RunOut:
+    """Shards that are worked on come to their end, and no further one is taken up."""
+    found = access.run_to_watch(request.auth, slug, run_id)
+    if not shards.pause(found):
+        raise Refusal("Only a run that is queued or running, and not paused yet, can be paused.")
+    return RunOut.of(access.run_to_watch(request.auth, slug, run_id))
+
+
+@runs_router.post(f"{RUN}/resume", response=RunOut, summary="Go on with a paused run")
+def resume(request: TokenRequest, slug: str, run_id: int) -> RunOut:
+    found = access.run_to_watch(request.auth, slug, run_id)
+    if not shards.resume(found):
+        raise Refusal("Only a run that is paused can be resumed.")
+    return RunOut.of(access.run_to_watch(request.auth, slug, run_id))
+
+
+@runs_router.post(f"{RUN}/cancel", response=RunOut, summary="Cancel a run")
+def cancel(request: TokenRequest, slug: str, run_id: int) -> RunOut:
+    """Workers notice at their next batch. What is scored stays, for a retry."""
+    found = access.run_to_watch(request.auth, slug, run_id)
+    if not shards.cancel(found):
+        raise Refusal("Only a run that is queued or running can be cancelled.")
+    return RunOut.of(access.run_to_watch(request.auth, slug, run_id))
+
+
+@runs_router.post(f"{RUN}/retry", response=RunOut, summary="Start a run again")
+def retry(request: TokenRequest, slug: str, run_id: int) -> RunOut:
+    """A run that failed, was cancelled or lacks shards goes on from where it stands."""
+    launch.start_again(access.run_to_watch(request.auth, slug, run_id), by=request.auth)
+    return RunOut.of(access.run_to_watch(request.auth, slug, run_id))
+
+
+@runs_router.get(
+    f"{RUN}/compare/{{int:other_id}}",
+    response=ComparisonOut,
+    summary="How far two runs agree",
+)
+def compare(request: TokenRequest, slug: str, run_id: int, other_id: int) -> dict[str, Any]:
+    a = access.run_to_watch(request.auth, slug, run_id)
+    b = access.run_to_watch(request.auth, slug, other_id)
+    return comparing.as_json(comparing.compare(a, b))

@@ -1,0 +1,279 @@
+"""What programs send to the REST API and are sent by it. The descriptions are its reference."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from ninja import Field, Schema
+from pydantic import AfterValidator, ConfigDict
+
+from curator.lib.work import Work
+from scoring import launch, reports, summaries
+from scoring.core.options import Attention, EngineOptions
+from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:  # which PostgreSQL does not store, nor look for
+        raise ValueError("A text holds no NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Wanted(Schema):
+    """What is misspelt is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- Registered models ----------------------------------------------------------------------------
+
+
+class ModelIn(Wanted):
+    name: Text = Field(description="Letters, digits, dots, hyphens and _; not taken yet.")
+    reference: Text = Field(
+        max_length=300,
+        description="An id on the model hub, or a folder in CHECKPOINTS_FOLDER on the server.",
+    )
+    revision: Text = Field(default="", description="Of the model on the hub; empty is the latest.")
+    dtype: Precision = Field(default=Precision.FLOAT32, description="In which the model is run.")
+    max_length: int = Field(default=0, ge=0, description="Tokens it reads; 0 is what it allows.")
+    score_at: ScoreAt | None = Field(
+        default=None, description="Which token's score counts where the pad token also ends texts."
+    )
+
+    def fields(self) -> dict[str, Any]:
+        """Of the row, which says nothing by an empty text."""
+        return {**self.model_dump(), "score_at": self.score_at or ""}
+
+
+class CheckOut(Schema):
+    name: str = Field(description="The way of batching.")
+    largest: float | None = Field(
+        description="Largest difference of a score; null where it failed."
+    )
+    passed: bool = Field(description="Whether that is within the tolerance.")
+
+
+class SelfTestOut(Schema):
+    tolerance: float = Field(description="Differences up to this are rounding.")
+    packs: bool = Field(description="Whether batches without padding may be used.")
+    tokens_per_second: float = Field(description="On the worker that tested it.")
+    checks: list[CheckOut]
+
+
+class ModelOut(Schema):
+    name: str
+    reference: str = Field(description="A folder, or an id on the model hub.")
+    revision: str = Field(description="On the hub.")
+    dtype: Precision = Field(description="In which it is run.")
+    max_length: int = Field(description="Tokens as asked for; 0 is what the model allows.")
+    score_at: ScoreAt | None = Field(description="As asked for.")
+    status: Work.Status = Field(description="Of its loading and testing; `done` can be used.")
+    problem: str = Field(description="Why it failed, in a sentence.")
+    queued_at: datetime
+    finished_at: datetime | None
+    digest: str = Field(description="Of everything that shapes a score; empty until loaded.")
+    architecture: str | None = Field(description="Null until loaded, as what follows.")
+    parameters: int | None
+    tokens_read: int | None = Field(description="The most of a text that it reads.")
+    self_test: SelfTestOut | None = Field(
+        description="How far scores differ between ways of batching."
+    )
+
+    @staticmethod
+    def resolve_score_at(row: Checkpoint) -> str | None:
+        return row.score_at or None
+
+    @staticmethod
+    def resolve_architecture(row: Checkpoint) -> Any:
+        return row.identity.get("architecture")
+
+    @staticmethod
+    def resolve_parameters(row: Checkpoint) -> Any:
+        return row.identity.get("parameters")
+
+    @staticmethod
+    def resolve_tokens_read(row: Checkpoint) -> Any:
+        return row.identity.get("max_length")
+
+    @staticmethod
+    def resolve_self_test(row: Checkpoint) -> dict[str, Any] | None:
+        return row.self_test or None
+
+
+# --- Ensembles ------------------------------------------------------------------------------------
+
+
+class EnsembleIn(Wanted):
+    name: Text = Field(description="Letters, digits, dots, hyphens and _; new in the dataset.")
+    models: list[Text] = Field(
+        max_length=launch.MOST_MEMBERS, description="Names of registered models."
+    )
+    heads_of: Text | None = Field(
+        default=None,
+        description="An ensemble of the dataset whose trained heads become members too.",
+    )
+
+
+class EnsembleOut(Schema):
+    name: str
+    members: list[str] = Field(description="Their names; fewer than wanted while it is trained.")
+    members_count: int = Field(description="How many there will be.")
+    is_trained: bool = Field(description="Whether all are there, so that it can score.")
+    is_assembled: bool = Field(description="Put together from models, rather than trained as one.")
+    backbone: str = Field(description="Of its heads; empty where it has none.")
+    created_at: datetime
+
+    @staticmethod
+    def resolve_members(row: Ensemble) -> list[str]:
+        return [member.name for member in row.members.all()]
+
+
+# --- Runs -----------------------------------------------------------------------------------------
+
+PLAIN = EngineOptions()
+
+
+class EngineIn(Wanted):
+    """Every trick of the engine can be turned off; none changes a score beyond float rounding."""
+
+    share_prefixes: bool = Field(
+        default=PLAIN.share_prefixes, description="Read once what texts of one prompt begin with."
+    )
+    prune_last_layer: bool = Field(
+        default=PLAIN.prune_last_layer, description="Finish only scored tokens in the last layer."
+    )
+    share_trunks: bool = Field(
+        default=PLAIN.share_trunks, description="Run layers once that members have in common."
+    )
+    pack: bool = Field(default=PLAIN.pack, description="Run decoders without padding.")
+    sort_by_length: bool = Field(
+        default=PLAIN.sort_by_length, description="Batch texts of like length."
+    )
+    token_budget: int = Field(
+        default=PLAIN.token_budget, ge=0, description="Tokens a batch; 0 is what suits the device."
+    )
+    attention: Attention = Field(default=PLAIN.attention, description="The kernel that attends.")
+    compile: bool = Field(
+        default=PLAIN.compile, description="Compile norms and feed-forward parts."
+    )
+
+    def options(self) -> EngineOptions:
+        return EngineOptions(**self.model_dump())
+
+
+class RunIn(Wanted):
+    ensemble: Text = Field(description="An ensemble of the dataset.")
+    mode: Mode = Field(
+        default=Mode.OUT_OF_BAG,
+        description="Out-of-bag asks of a pair only members not trained on it.",
+    )
+    adaptive: bool = Field(default=False, description="Ask each member only while a flag is open.")
+    engine: EngineIn = Field(default=EngineIn(), description="Options of the engine.")
+
+
+class NoiseRate(Schema):
+    estimate: Share
+    low: Share = Field(description="Of the 95 % interval.")
+    high: Share = Field(description="Of the 95 % interval.")
+
+
+class SummaryOut(Schema):
+    """What `manage.py score --json` prints."""
+
+    run: int
+    dataset: str
+    ensemble: str
+    mode: Mode
+    pairs: int
+    labelled: int = Field(description="Pairs of which the source prefers one response.")
+    seconds: float
+    pairs_per_second: float
+    accuracy: float | None = Field(description="Share of the labels that the ensemble agrees with.")
+    flags: dict[Flag, int] = Field(description="How many labels carry each flag.")
+    cut: float | None = Field(description="Strengths below it are flagged as flipped.")
+    cut_by: str | None = Field(description="How the cut was found.")
+    truncated: int | None = Field(description="Pairs of which a text is longer than is read.")
+    refused: int | None = Field(description="Times that a member could not score a pair.")
+    adaptive: bool
+    calls: int | None = Field(description="How often a member was asked of a pair.")
+    calls_of_all: int | None = Field(description="How often it would be, asking every member.")
+    tokens: int | None = Field(description="That went through models.")
+    problem: str = Field(description="What the run could not do, in a sentence.")
+    noise_rate: NoiseRate | None = Field(description="Share of wrong labels; null in-sample.")
+    noise_rate_is_known: bool | None = Field(description="Where false, only `low` means something.")
+
+
+class RunOut(Schema):
+    id: int
+    dataset: str
+    ensemble: str
+    mode: Mode
+    adaptive: bool = Field(description="Whether members are asked only while a flag is open.")
+    engine: dict[str, bool | int | str] = Field(description="Options of the engine.")
+    status: Work.Status
+    is_paused: bool = Field(description="Whether no further shard is taken up.")
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    last_sign_of_life: datetime | None = Field(description="Of whoever works on it.")
+    pairs: int = Field(description="To be scored; 0 until the run is planned.")
+    share_done: Share
+    pairs_per_second: float | None = Field(description="Of the workers at it now; null without.")
+    remaining_seconds: float | None = Field(description="At that rate.")
+    problem: str = Field(description="Why it failed, or what it could not do, in a sentence.")
+    summary: SummaryOut | None = Field(description="What it found; null until it is done.")
+
+    @classmethod
+    def of(cls, run: ScoringRun) -> "RunOut":
+        """The run as its page shows it."""
+        progress, is_done = reports.progress(run), run.status == Work.Status.DONE
+        remaining = progress.remaining
+        return cls(
+            id=run.pk,
+            dataset=run.dataset.slug,
+            ensemble=run.ensemble.name,
+            mode=Mode(run.mode),
+            adaptive=run.is_adaptive,
+            engine=run.engine,
+            status=Work.Status(run.status),
+            is_paused=run.is_paused,
+            queued_at=run.queued_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            last_sign_of_life=run.last_sign_of_life,
+            pairs=run.pairs_total,
+            share_done=progress.share_done,
+            pairs_per_second=progress.pairs_per_second,
+            remaining_seconds=remaining.total_seconds() if remaining is not None else None,
+            problem=run.problem,
+            summary=SummaryOut(**summaries.of_run(run)) if is_done else None,
+        )
+
+
+class OverlapOut(Schema):
+    a: int = Field(description="Labels that run A flags as flipped.")
+    b: int = Field(description="Labels that run B does.")
+    both: int
+    jaccard: Share | None = Field(description="Both, of either.")
+    kept: Share | None = Field(description="Both, of A's.")
+    known: Share | None = Field(description="Both, of B's.")
+
+
+class ComparisonOut(Schema):
+    """What `manage.py compare_runs --json` prints."""
+
+    run_a: int
+    run_b: int
+    pairs: int = Field(description="With a flag in both runs; other figures are of these.")
+    only_a: int = Field(description="Pairs with a flag in A alone.")
+    only_b: int = Field(description="Pairs with a flag in B alone.")
+    spearman: float | None = Field(description="Rank correlation of strength.")
+    percentile_change: float = Field(description="Median of the absolute change of percentile.")
+    flag_agreement: Share = Field(description="Share of the pairs whose flag is the same.")
+    flipped: OverlapOut
+    transitions: dict[Flag, dict[Flag, int]] = Field(description="By flag in A, then in B.")
+    warning: str = Field(description="What must be known before the figures are read.")
