@@ -1,10 +1,14 @@
-"""Fetchers that authorise, for runs and ensembles: they return the object or raise."""
+"""Fetchers that authorise, for runs, ensembles and registered models: they return the object or
+raise."""
 
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 
-from annotations import access
+from annotations import access, permissions
+from annotations.models import Dataset
+from curator.lib.refusals import Forbidden
 from curator.models import User
-from scoring.models import Ensemble, ScoringRun, TrainingRun
+from scoring.models import Checkpoint, Ensemble, ScoringRun, TrainingRun
 
 
 def ensemble_to_use(user: User, slug: str, name: str) -> Ensemble:
@@ -23,3 +27,23 @@ def run_to_watch(user: User, slug: str, run_id: int) -> ScoringRun:
     return get_object_or_404(
         ScoringRun.objects.select_related("ensemble", "dataset"), dataset=dataset, pk=run_id
     )
+
+
+def checkpoints(user: User) -> QuerySet[Checkpoint]:
+    """The registered models, which belong to no dataset: all see them but who only annotates."""
+    if not permissions.can_create_datasets(user):
+        raise Forbidden("Registered models are for those who curate: ask an owner for the role.")
+    return Checkpoint.objects.all()
+
+
+def checkpoint_to_watch(user: User, name: str) -> Checkpoint:
+    return get_object_or_404(checkpoints(user), name=name)
+
+
+def ensembles_with(user: User, checkpoint: Checkpoint) -> QuerySet[Ensemble]:
+    """The ensembles that the model is a member of, in datasets that the user curates."""
+    curated = Dataset.objects.filter(
+        memberships__user=user, memberships__role__in=permissions.CURATING
+    )
+    found = Ensemble.objects.filter(members__checkpoint=checkpoint, dataset__in=curated)
+    return found.select_related("dataset").distinct()

@@ -1,14 +1,16 @@
 """The forms of this app's pages. They check what the user typed; the work is done elsewhere."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
-from annotations.models import Verdict
+from annotations.models import Dataset, Verdict
+from curator.lib.work import Work
 from scoring import comparing, exploring, launch
-from scoring.models import Flag, Mode, ScoringRun
+from scoring.core.options import SWITCH, Attention, EngineOptions
+from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
 
 FLAG_CHOICES = [
     ("", "any flag"),
@@ -74,8 +76,150 @@ class TrainingForm(forms.Form):
     )
 
 
+if TYPE_CHECKING:
+    CheckpointsField = forms.ModelMultipleChoiceField[Checkpoint]
+else:
+    CheckpointsField = forms.ModelMultipleChoiceField  # takes no type argument at run time
+
+
+class MembersField(CheckpointsField):
+    """Registered models to choose from, each with what it is."""
+
+    def label_from_instance(self, obj: Checkpoint) -> str:
+        architecture = obj.identity["architecture"].removesuffix("ForSequenceClassification")
+        return f"{obj.name} ({architecture}, {obj.dtype})"
+
+
+class AssemblyForm(forms.Form):
+    """Which registered models, and which heads, make an ensemble of the dataset."""
+
+    name = forms.CharField(max_length=60)
+    checkpoints = MembersField(
+        queryset=Checkpoint.objects.filter(status=Work.Status.DONE).order_by("name"),
+        widget=forms.CheckboxSelectMultiple,
+        required=False,  # the refusal says more than “required”
+        label="Registered models",
+    )
+    heads_of = forms.ModelChoiceField(
+        queryset=Ensemble.objects.none(),
+        required=False,
+        empty_label="none: registered models alone",
+        label="And the heads of",
+    )
+
+    def __init__(self, dataset: Dataset, data: QueryDict | None = None) -> None:
+        name = f"mixed-{dataset.ensembles.count() + 1}"
+        super().__init__(data, initial={"name": name}, auto_id="assemble_%s")
+        trained = dataset.ensembles.filter(training__status=Work.Status.DONE)
+        heads: Any = self.fields["heads_of"]  # a ModelChoiceField, as declared above
+        heads.queryset = trained
+
+
+class CheckpointForm(forms.Form):
+    """A reward model to register."""
+
+    name = forms.CharField(max_length=60, help_text="Letters, digits, dots, hyphens and _.")
+    reference = forms.CharField(
+        max_length=300,
+        label="Where it is",
+        help_text=f"An id on the model hub, such as org/model, or a folder inside "
+        f"{settings.CHECKPOINTS_FOLDER}.",
+    )
+    revision = forms.CharField(
+        max_length=80, required=False, help_text="A commit or tag on the hub; none is the latest."
+    )
+    dtype = forms.ChoiceField(
+        choices=Precision.choices,
+        label="Precision",
+        help_text="bfloat16 takes half of the memory; its scores are coarser.",
+    )
+    max_length = forms.IntegerField(
+        min_value=0,
+        max_value=2**31 - 1,
+        required=False,
+        label="Tokens it reads at most",
+        help_text="Empty: its own limit.",
+    )
+    score_at = forms.ChoiceField(
+        choices=[("", "not said"), *ScoreAt.choices],
+        required=False,
+        label="Score is read at",
+        help_text="Needed only where the pad token also ends its texts: the test then asks for it.",
+    )
+
+    def clean_max_length(self) -> int:
+        return self.cleaned_data["max_length"] or 0
+
+
+SWITCHES = {
+    "share_prefixes": ("Share prefixes", "What texts of one prompt begin with is read once."),
+    "prune_last_layer": ("Prune the last layer", "Only scored tokens go all the way through it."),
+    "share_trunks": ("Share trunks", "Layers that members have in common are run once."),
+    "pack": ("Pack", "Decoders run without padding."),
+    "sort_by_length": ("Sort by length", "Texts of like length share a batch."),
+    "compile": ("Compile", "Slower to start, faster after."),
+}
+ENGINE_FIELDS = (*SWITCHES, "token_budget", "attention")
+
+
 class ScoringForm(forms.Form):
-    mode = forms.ChoiceField(choices=Mode.choices, initial=Mode.OUT_OF_BAG)
+    """How an ensemble is to score. What is left out of the engine's options is as by default."""
+
+    mode = forms.ChoiceField(
+        choices=Mode.choices,
+        initial=Mode.OUT_OF_BAG,
+        help_text="Out-of-bag asks, for each pair, only the members that were not trained on it: "
+        "the way to find wrong labels. In-sample asks all of them, as the paper does; members then "
+        "vouch for labels they have learnt by heart. Registered models saw none of the pairs and "
+        "are asked of each in both modes.",
+    )
+    adaptive = forms.BooleanField(
+        required=False,
+        label="Adaptive: ask further members only while a pair’s flag is open",
+        help_text="Of ten members, a pair then needs three or four, and 99 % of the likely flipped "
+        "stay the same (measured on HH). It saves no time with heads, which share one pass of "
+        "their backbone, and none with two members.",
+    )
+    token_budget = forms.IntegerField(
+        min_value=0,
+        max_value=2**31 - 1,
+        required=False,
+        initial=0,
+        label="Tokens a batch",
+        help_text="0 is what suits the device.",
+    )
+    attention = forms.ChoiceField(
+        choices=[(name, name) for name in get_args(Attention)],
+        required=False,
+        help_text="“auto” is what the device does best.",
+    )
+
+    def __init__(self, data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        defaults = EngineOptions().as_dict()
+        for name, (label, help_text) in SWITCHES.items():
+            self.fields[name] = forms.ChoiceField(
+                choices=[(word, word) for word in SWITCH],
+                initial="on" if defaults[name] else "off",
+                required=False,
+                label=label,
+                help_text=help_text,
+            )
+
+    @property
+    def engine_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in ENGINE_FIELDS]
+
+    @property
+    def has_engine_errors(self) -> bool:
+        return any(name in self.errors for name in ENGINE_FIELDS)
+
+    def options(self) -> EngineOptions:
+        """The engine's options as the valid form has them."""
+        given = {name: self.cleaned_data[name] for name in ENGINE_FIELDS}
+        return EngineOptions.from_texts(
+            {name: str(value) for name, value in given.items() if value not in ("", None)}
+        )
 
 
 class AuditForm(forms.Form):

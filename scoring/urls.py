@@ -2,7 +2,15 @@ from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
 from scoring.models import ENSEMBLE_NAME
-from scoring.views import comparison, datasets, ensembles, explore, review, snapshots
+from scoring.views import (
+    checkpoints,
+    comparison,
+    datasets,
+    ensembles,
+    explore,
+    review,
+    snapshots,
+)
 
 app_name = "scoring"
 
@@ -17,6 +25,9 @@ register_converter(EnsembleNameConverter, "ensemble")
 
 urlpatterns = [
     path("", datasets.index, name="datasets"),
+    path("models/", checkpoints.index, name="models"),
+    path("models/<ensemble:model>/", checkpoints.detail, name="model"),
+    path("models/<ensemble:model>/again/", checkpoints.test_again, name="model-again"),
     path("datasets/<slug:slug>/", datasets.overview, name="overview"),
     path("datasets/<slug:slug>/pairs/", explore.pairs, name="pairs"),
     path("datasets/<slug:slug>/pairs/<int:pair_id>/", review.pair, name="pair"),
@@ -26,6 +37,7 @@ urlpatterns = [
     path("datasets/<slug:slug>/review/end/", review.end, name="review-end"),
     path("datasets/<slug:slug>/review/undo/", review.undo, name="undo"),
     path("datasets/<slug:slug>/ensembles/", ensembles.index, name="ensembles"),
+    path("datasets/<slug:slug>/assemble/", ensembles.assemble, name="assemble"),
     path("datasets/<slug:slug>/ensembles/<ensemble:name>/", ensembles.detail, name="ensemble"),
     path("datasets/<slug:slug>/ensembles/<ensemble:name>/score/", ensembles.score, name="score"),
     path(
@@ -41,6 +53,8 @@ urlpatterns = [
     path("datasets/<slug:slug>/runs/<int:run_id>/", ensembles.run, name="run"),
     path("datasets/<slug:slug>/runs/<int:run_id>/cancel/", ensembles.cancel_run, name="run-cancel"),
     path("datasets/<slug:slug>/runs/<int:run_id>/retry/", ensembles.retry_run, name="run-retry"),
+    path("datasets/<slug:slug>/runs/<int:run_id>/pause/", ensembles.pause_run, name="run-pause"),
+    path("datasets/<slug:slug>/runs/<int:run_id>/resume/", ensembles.resume_run, name="run-resume"),
     path("datasets/<slug:slug>/runs/<int:run_id>/audit/", ensembles.audit, name="audit"),
     path(
         "datasets/<slug:slug>/runs/<int:run_id>/compare/",

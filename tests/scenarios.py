@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from annotations import snapshots
 from annotations.models import Dataset, Export, Import, PreferencePair, Snapshot
 from curator.models import User
-from scoring.models import Ensemble, ScoringRun
+from scoring.models import Checkpoint, Ensemble, ScoringRun
 from tests import factories
 
 
@@ -22,6 +22,7 @@ class Scene:
     pair: PreferencePair
     ensemble: Ensemble
     run: ScoringRun
+    checkpoint: Checkpoint
     snapshot: Snapshot
     export: Export
 
@@ -46,6 +47,7 @@ def scene(backbone: str) -> Scene:
         pair=into.pairs.order_by("pk")[0],
         ensemble=ensemble,
         run=run,
+        checkpoint=factories.checkpoint("tiny-llama"),
         snapshot=snapshot,
         export=factories.exported(snapshot, Export.Format.TRL_REWARD),
     )

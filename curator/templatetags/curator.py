@@ -13,6 +13,7 @@ register = template.Library()
 
 THIN = "\u202f"
 MINUS = "\u2212"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 CODE = re.compile(r"`([^`]+)`")
 
 
@@ -65,6 +66,27 @@ def signed(value: float | str | None, digits: int = 2) -> str:
 @register.filter
 def decimal(value: float | str | None, digits: int = 2) -> str:
     return "–" if value is None or isinstance(value, str) else f"{value:.{digits}f}"
+
+
+@register.filter
+def magnitude(count: float | None) -> str:
+    """123456789 -> 123 M; an en dash where there is nothing."""
+    if not isinstance(count, int | float):  # a template names what is not there ""
+        return "–"
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size * 0.9995:
+            shown = count / size
+            return f"{shown:.{1 if shown < 9.95 else 0}f}{THIN}{unit}"
+    return f"{count:.0f}"
+
+
+@register.filter
+def exact(value: float) -> str:
+    """A number that may be very small: 0.04, 2.4 × 10⁻⁷."""
+    if value == 0 or abs(value) >= 1e-3:
+        return f"{value:.3g}"
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits}{THIN}×{THIN}10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 @register.filter

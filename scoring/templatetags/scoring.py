@@ -14,6 +14,7 @@ register = template.Library()
 
 DOT_BASE = 8.6
 DOT_STEP = 3.0
+FAINT, STRONG = 0.1, 0.3  # rank correlations
 
 
 @register.filter
@@ -51,6 +52,27 @@ def dot_height(row: int) -> str:
 def words(name: str) -> str:
     """trusted_accuracy -> trusted accuracy."""
     return name.replace("_", " ")
+
+
+@register.filter
+def rate(value: float | None) -> str:
+    """So many a second: 1,204, or 0.35 where there are few."""
+    if not isinstance(value, int | float):
+        return "–"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+@register.filter
+def length_words(spearman: float) -> str:
+    """What the rank correlation of strength with the difference in length means for the flags."""
+    if abs(spearman) < FAINT:
+        return "The flags hardly follow length."
+    which = "shorter" if spearman > 0 else "longer"
+    how = "strongly" if abs(spearman) >= STRONG else "somewhat"
+    return (
+        f"The models go by length {how}: a label that prefers the {which} response is flagged more "
+        f"readily, right or wrong."
+    )
 
 
 @register.filter

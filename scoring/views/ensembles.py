@@ -1,64 +1,105 @@
-"""Ensembles and runs: train, score, watch, cancel, try again, audit."""
+"""Ensembles and runs: train, assemble, score, watch, pause, cancel, try again, audit."""
 
+from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
 from annotations import access
+from annotations.models import Dataset
 from curator import presence
 from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import access as scoring_access
 from scoring import figures, launch, reports, shards
-from scoring.forms import AuditForm, ComparisonForm, ScoringForm, TrainingForm
-from scoring.models import Flag
+from scoring.forms import AssemblyForm, AuditForm, ComparisonForm, ScoringForm, TrainingForm
+from scoring.models import Ensemble, Flag, TrainingRun
 
 
 @require_http_methods(["GET", "POST"])
 def index(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The dataset's ensembles and runs, and the form that trains another."""
+    """The dataset's ensembles and runs, and the forms that train or assemble another."""
     dataset = access.dataset_to_curate(request.user, slug)
-    name = f"heads-{dataset.ensembles.count() + 1}"
-    form = (
-        TrainingForm(request.POST)
-        if request.method == "POST"
-        else TrainingForm(initial={"name": name})
-    )
-    if form.is_bound and form.is_valid():
+    if request.method == "GET":
+        return _index(request, dataset)
+    form = TrainingForm(request.POST)
+    if form.is_valid():
         try:
             run = launch.start_training(dataset=dataset, by=request.user, **form.cleaned_data)
         except Refusal as refusal:
             form.add_error(None, str(refusal))
         else:
             return redirect("scoring:ensemble", slug, run.ensemble.name)
+    return _index(request, dataset, form=form)
+
+
+@require_POST
+def assemble(request: SignedInRequest, slug: str) -> HttpResponse:
+    """Put an ensemble together from registered models and, if chosen, trained heads."""
+    dataset = access.dataset_to_curate(request.user, slug)
+    form = AssemblyForm(dataset, request.POST)
+    if form.is_valid():
+        try:
+            ensemble = launch.assemble(dataset=dataset, by=request.user, **form.cleaned_data)
+        except Refusal as refusal:
+            form.add_error(None, str(refusal))
+        else:
+            return redirect("scoring:ensemble", slug, ensemble.name)
+    return _index(request, dataset, assembly=form)
+
+
+def _index(
+    request: SignedInRequest,
+    dataset: Dataset,
+    *,
+    form: TrainingForm | None = None,
+    assembly: AssemblyForm | None = None,
+) -> HttpResponse:
+    """The page, with a form that was refused in place of its fresh one."""
+    ensembles = dataset.ensembles.select_related("training")
+    name = f"heads-{dataset.ensembles.count() + 1}"
     context = {
         "dataset": dataset,
-        "form": form,
-        "ensembles": dataset.ensembles.select_related("training"),
+        "form": form or TrainingForm(initial={"name": name}),
+        "assembly": assembly or AssemblyForm(dataset),
+        "ensembles": ensembles.annotate(registered=Count("members__checkpoint")),
         "runs": dataset.scoring_runs.select_related("ensemble"),
         "scorer_alive": bool(presence.alive("scoring")),
     }
-    return render(request, "scoring/ensembles.html", context, status=422 if form.is_bound else 200)
+    status = 422 if form or assembly else 200
+    return render(request, "scoring/ensembles.html", context, status=status)
 
 
 @require_GET
 def detail(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
-    training = scoring_access.training_to_watch(request.user, slug, name)
-    context = {
-        "dataset": training.ensemble.dataset,
-        "ensemble": training.ensemble,
-        "training": training,
-        "members": training.ensemble.members.all(),
-        "mean_accuracy": reports.mean_accuracy(training.ensemble),
-        "form": ScoringForm(),
-        "scorer_alive": bool(presence.alive("scoring")),
-    }
+    ensemble = scoring_access.ensemble_to_use(request.user, slug, name)
     if not wants_fragment(request):
-        return render(request, "scoring/ensemble.html", context)
+        return _detail(request, ensemble, ScoringForm())
+    training = scoring_access.training_to_watch(request.user, slug, name)
     if training.is_over:
         return HttpResponseClientRefresh()
+    context = {"training": training, "scorer_alive": bool(presence.alive("scoring"))}
     return render(request, "scoring/_training_state.html", context)
+
+
+def _detail(request: SignedInRequest, ensemble: Ensemble, form: ScoringForm) -> HttpResponse:
+    """The page of an ensemble that was trained, or of one that was assembled and has no
+    training."""
+    members = ensemble.members.select_related("checkpoint")
+    context = {
+        "dataset": ensemble.dataset,
+        "ensemble": ensemble,
+        "training": TrainingRun.objects.filter(ensemble=ensemble).first(),
+        "members": members,
+        "has_registered": any(member.checkpoint_id for member in members),
+        "mean_accuracy": reports.mean_accuracy(ensemble),
+        "can_score": ensemble.is_trained,
+        "form": form,
+        "scorer_alive": bool(presence.alive("scoring")),
+    }
+    status = 422 if form.is_bound else 200
+    return render(request, "scoring/ensemble.html", context, status=status)
 
 
 @require_POST
@@ -79,31 +120,54 @@ def score(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     ensemble = scoring_access.ensemble_to_use(request.user, slug, name)
     form = ScoringForm(request.POST)
     if not form.is_valid():
-        raise Refusal("Choose one of the modes: out-of-bag or in-sample.")
-    run = launch.start_scoring(ensemble=ensemble, by=request.user, mode=form.cleaned_data["mode"])
+        return _detail(request, ensemble, form)
+    run = launch.start_scoring(
+        ensemble=ensemble,
+        by=request.user,
+        mode=form.cleaned_data["mode"],
+        adaptive=form.cleaned_data["adaptive"],
+        options=form.options(),
+    )
     return redirect("scoring:run", slug, run.pk)
 
 
 @require_GET
 def run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
     found = scoring_access.run_to_watch(request.user, slug, run_id)
+    audits = list(found.audits.all())
     context = {
         "dataset": found.dataset,
         "run": found,
+        "progress": reports.progress(found),
         "flags": Flag,
-        "audits": found.audits.all(),
-        "form": AuditForm(),
+        "audits": audits,
         "scorer_alive": bool(presence.alive("scoring")),
-        "members": found.ensemble.members.all(),
     }
     if wants_fragment(request):
-        if found.is_over and all(audit.is_over for audit in found.audits.all()):
+        if found.is_over and all(audit.is_over for audit in audits):
             return HttpResponseClientRefresh()
         return render(request, "scoring/_run_state.html", context)
     if "histogram" in found.summary:
         context["figures"] = {"histogram": figures.strength_histogram(found.summary)}
-    context["comparison"] = ComparisonForm(found)
+    context |= {
+        "form": AuditForm(),
+        "savings": reports.savings(found),
+        "options": reports.engine_options(found),
+        "comparison": ComparisonForm(found),
+    }
     return render(request, "scoring/run.html", context)
+
+
+@require_POST
+def pause_run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
+    shards.pause(scoring_access.run_to_watch(request.user, slug, run_id))
+    return redirect("scoring:run", slug, run_id)
+
+
+@require_POST
+def resume_run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
+    shards.resume(scoring_access.run_to_watch(request.user, slug, run_id))
+    return redirect("scoring:run", slug, run_id)
 
 
 @require_POST

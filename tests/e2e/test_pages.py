@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Browser, expect
 
+from scoring import launch
 from tests.e2e.conftest import sign_in
 from tests.scenarios import Scene
 
@@ -13,6 +14,8 @@ PAGES = {
     "scoring:datasets": (),
     "annotations:dataset-new": (),
     "machinery": (),
+    "scoring:models": (),
+    "scoring:model": ("tiny-llama",),
     "scoring:overview": ("scene",),
     "scoring:pairs": ("scene",),
     "scoring:review": ("scene",),
@@ -41,10 +44,20 @@ def test_every_page_fits_and_complains_of_nothing(
     addresses["run"] = reverse("scoring:run", args=["scene", scene.run.pk])
     both = ["scene", scene.run.pk, scene.run.pk]
     addresses["run-compare"] = reverse("scoring:run-compare", args=both)
+    launch.assemble(
+        dataset=scene.dataset,
+        name="mixed",
+        by=None,
+        checkpoints=[scene.checkpoint],
+        heads_of=scene.ensemble,
+    )
+    addresses["assembled"] = reverse("scoring:ensemble", args=["scene", "mixed"])
     addresses["import"] = reverse("annotations:import", args=["scene", scene.imported.pk])
     for name, address in addresses.items():
         page.goto(live_server.url + address)
         expect(page.locator("main")).to_be_visible()
+        for details in page.locator("details").all():
+            details.evaluate("element => { element.open = true }")
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, f"{name} is {overflow} px too wide"

@@ -13,6 +13,7 @@ from tests.scenarios import Scene
 
 OPEN = {"sign-in", "sign-in-link", "health", "favicon"}  # to anybody
 SIGNED_IN = {"scoring:datasets", "annotations:dataset-new", "machinery", "sign-out"}
+NOT_ANNOTATORS = {"scoring:models", "scoring:model", "scoring:model-again"}  # to all but those
 MEMBERS = {"scoring:overview"}
 CURATORS = {
     "annotations:import-new",
@@ -30,11 +31,14 @@ CURATORS = {
     "scoring:review-end",
     "scoring:undo",
     "scoring:ensembles",
+    "scoring:assemble",
     "scoring:ensemble",
     "scoring:score",
     "scoring:training-cancel",
     "scoring:training-retry",
     "scoring:run",
+    "scoring:run-pause",
+    "scoring:run-resume",
     "scoring:run-cancel",
     "scoring:run-retry",
     "scoring:audit",
@@ -48,9 +52,13 @@ CHANGING = {  # addresses that only take POST
     "scoring:decide",
     "scoring:skip",
     "scoring:undo",
+    "scoring:model-again",
+    "scoring:assemble",
     "scoring:score",
     "scoring:training-cancel",
     "scoring:training-retry",
+    "scoring:run-pause",
+    "scoring:run-resume",
     "scoring:run-cancel",
     "scoring:run-retry",
     "scoring:audit",
@@ -74,6 +82,7 @@ def address(name: str, scene: Scene) -> str:
         "export_id": scene.export.pk,
         "pair_id": scene.pair.pk,
         "name": scene.ensemble.name,
+        "model": scene.checkpoint.name,
         "run_id": scene.run.pk,
         "other_id": scene.run.pk,
     }
@@ -102,14 +111,15 @@ def close_file(response: Any) -> None:
 
 def test_every_address_is_in_one_of_the_groups() -> None:
     """A new page is not reachable by accident: it must be named here."""
-    groups = [OPEN, SIGNED_IN, MEMBERS, CURATORS]
-    assert set(names(get_resolver().url_patterns)) == set().union(*groups)
+    groups = [OPEN, SIGNED_IN, NOT_ANNOTATORS, MEMBERS, CURATORS]
+    found = {name for name in names(get_resolver().url_patterns) if not name.startswith("api:")}
+    assert found == set().union(*groups)  # of the API, test_api says who may open what
     assert sum(map(len, groups)) == len(set().union(*groups))
 
 
 @pytest.mark.django_db
 def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(client: Client, scene: Scene) -> None:
-    for name in SIGNED_IN | MEMBERS | CURATORS:
+    for name in SIGNED_IN | NOT_ANNOTATORS | MEMBERS | CURATORS:
         for response in (client.get(address(name, scene)), client.post(address(name, scene))):
             assert response.status_code == 302, name
             assert response["Location"].startswith("/sign-in/"), name
@@ -131,7 +141,14 @@ def test_an_annotator_sees_the_guidelines_and_nothing_of_scores_or_labels(scene:
 def test_curators_and_owners_reach_everything(scene: Scene, kind: str) -> None:
     person: User = getattr(scene, kind)
     for name in sorted(MEMBERS | CURATORS):
-        assert ask(person, name, scene) in (200, 302, 400, 409), name
+        assert ask(person, name, scene) in (200, 302, 400, 409, 422), name
+
+
+def test_registered_models_are_for_all_but_those_who_only_annotate(scene: Scene) -> None:
+    for name in sorted(NOT_ANNOTATORS):
+        assert ask(scene.annotator, name, scene) == 403, name
+        for person in (scene.stranger, scene.curator, scene.owner):
+            assert ask(person, name, scene) in (200, 400), name
 
 
 def test_who_only_annotates_makes_no_datasets(scene: Scene) -> None:
@@ -167,7 +184,7 @@ def test_a_form_without_its_token_is_refused(scene: Scene) -> None:
 
 def test_every_page_forbids_scripts_and_styles_from_elsewhere(scene: Scene, client: Client) -> None:
     client.force_login(scene.curator)
-    for name in sorted(MEMBERS | (CURATORS - CHANGING)):
+    for name in sorted(MEMBERS | ((NOT_ANNOTATORS | CURATORS) - CHANGING)):
         response: Any = client.get(address(name, scene))
         close_file(response)
         policy = response.headers.get("Content-Security-Policy", "")
