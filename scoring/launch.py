@@ -254,6 +254,11 @@ def check_audit(run: ScoringRun, share: float) -> None:
         raise Refusal(f"The share of planted flips must be between 0 and 0.5, not {share}.")
     if run.status != ScoringRun.Status.DONE:
         raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
+    if run.ensemble.is_assembled:
+        raise Refusal(
+            f"An audit trains the members anew, which {run.ensemble.name} was not: audit a run of "
+            f"heads that were trained together."
+        )
 
 
 def _check_name(name: str) -> None:

@@ -234,9 +234,12 @@ def test_only_curators_pause_and_only_by_a_button(run: ScoringRun, client: Clien
 
 def test_the_list_of_runs_says_which_are_paused(run: ScoringRun, as_casey: Client) -> None:
     listing = reverse("scoring:ensembles", args=["pairs"])
+    overview = reverse("scoring:overview", args=["pairs"])
     assert "paused" not in text(as_casey.get(listing))
+    assert "is running" in text(as_casey.get(overview))
     as_casey.post(page_of(run, "run-pause"))
     assert "paused</span>" in text(as_casey.get(listing))
+    assert "is paused" in text(as_casey.get(overview))
 
 
 # --- Watching -------------------------------------------------------------------------------------
@@ -423,6 +426,20 @@ def test_a_run_that_lacks_shards_warns_and_goes_on(dataset: Dataset, as_casey: C
         row.refresh_from_db()
         assert row.status == Status.QUEUED
     assert as_casey.post(retry).status_code == 400  # a second click
+
+
+def test_a_run_whose_members_were_not_trained_together_is_not_audited(
+    dataset: Dataset, ensemble: Ensemble, as_casey: Client
+) -> None:
+    run = finished(dataset)
+    audit = page_of(run, "audit")
+    assert audit in text(as_casey.get(page_of(run)))
+    ScoringRun.objects.update(ensemble=ensemble)
+    assert audit not in text(as_casey.get(page_of(run)))
+    refused = as_casey.post(audit, {"share": "0.1"})
+    assert refused.status_code == 400
+    assert "An audit trains the members anew" in text(refused)
+    assert not run.audits.exists()
 
 
 def test_a_run_shows_how_it_was_made_what_was_changed_first(
