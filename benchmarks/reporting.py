@@ -18,15 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-DIGITS = {
-    "": 3,
-    "s": 1,
-    "ms": 0,
-    "MB": 0,
-    "pairs/s": 1,
-    "tokens": 0,
-    "×10⁻⁶": 2,
-}  # after the point, by unit
+# after the point, by unit
+DIGITS = {"": 3, "s": 1, "ms": 0, "MB": 0, "pairs/s": 1, "tokens": 0, "×10⁻⁶": 2}
 ABSENT = "–"
 PACKAGES = ("torch", "transformers", "numpy", "django", "celery")
 BFLOAT16_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

@@ -132,9 +132,9 @@ def decoder(folder: Path, pairs: Sequence[Conversations], dtype: str, rounds: in
     least = {"float32": 6.5, "bfloat16": 4.5}[dtype]
     say(f"{name}:")
     common = Common.load(folder, dtype)
-    model = checkpoints.load(str(folder), setup=Setup(dtype=dtype))
+    model, again = (checkpoints.load(str(folder), setup=Setup(dtype=dtype)) for _ in range(2))
     scorer = Scorer([model])
-    compiled = Scorer([model], options=EngineOptions(compile=True))
+    compiled = Scorer([again], options=EngineOptions(compile=True))  # in place, hence its own
     say(f"  compiled and warm after {_seconds(partial(score, compiled, pairs[:BATCH])):.0f} s")
     timed = take_turns(
         {
