@@ -17,7 +17,7 @@ from scoring.engine import checkpoints
 from scoring.engine.attention import CHUNK
 from scoring.engine.checkpoints import Checkpoint, Setup
 from scoring.engine.conversations import Text
-from scoring.engine.decoders import shared_layers
+from scoring.engine.decoders import share_weights, shared_layers
 from scoring.engine.prefix import tokens_needed
 from scoring.engine.scorer import LARGEST_TREE, Scorer
 from tests.scoring.oracle import (
@@ -225,6 +225,29 @@ def test_layers_in_common_are_run_once(shelf: Shelf, case: Case, share: bool) ->
         found = scored(members, case.pairs, shared=2, share_trunks=share, prune_last_layer=False)
     once, none = found.tokens, 0 if share else found.tokens
     assert counts == [once, once, once, none, none, once, none, none, once]
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+def test_layers_in_common_are_in_memory_once(shelf: Shelf, case: Case, shared: int) -> None:
+    """And each member goes on without the others."""
+    made = [{**case.options, "seed": seed, "shared_layers": 2} for seed in (1, 2)]
+    members = [
+        checkpoints.load(str(shelf.folder(case.build, **options)), setup=Setup())
+        for options in made
+    ]
+    expected = np.stack([rewards(member, case.pairs) for member in members], axis=1)
+    share_weights(members, shared)
+    tensors = [list(member.model.named_parameters()) for member in members]
+    for (name, first), (_, second) in zip(*tensors, strict=True):
+        low = any(part in name for part in ("embed_tokens", "layers.0.", "layers.1."))
+        assert (first.data_ptr() == second.data_ptr()) == (low and shared > 0)
+    together = scored(members, case.pairs, shared=shared).rewards
+    np.testing.assert_allclose(together, expected, atol=FP32)
+    for order in (members, members[::-1]):
+        for member in order:
+            column = expected[:, members.index(member)]
+            for options in ({}, {"pack": False}):
+                assert largest(rewards(member, case.pairs, **options), column) < FP32
 
 
 def test_a_member_alone_shares_with_nobody(shelf: Shelf, case: Case) -> None:

@@ -36,7 +36,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "packed, nothing shared": {"share_prefixes": False},
     "padded": {"pack": False},
 }
-MANY = some_pairs(30, seed=5)
+MANY = some_pairs(20, seed=5)
 RARE = "%"  # a character that no other text holds
 
 
@@ -127,10 +127,11 @@ def test_without_memory_batches_are_halved_until_they_fit(
     assert not found.refused
     assert largest(found.rewards, expected) < FP32
     assert found.halvings == len(memory.failures) > 0
-    assert 250 / 2 <= scorer.budget <= 250
+    assert scorer.budget == min(memory.failures) // 2 >= 250 / 2
     assert len(memory.failures) <= np.ceil(np.log2(memory.failures[0] / 250)) + 1
-    scorer.rewards(groups)
-    assert found.halvings == len(memory.failures)
+    again = scorer.rewards(groups)
+    assert again.halvings <= 1
+    assert largest(again.rewards, expected) < FP32
 
 
 def test_many_responses_to_one_prompt_are_split_where_memory_ends(
@@ -357,7 +358,7 @@ def test_members_are_columns_in_their_order(shelf: Shelf, pack: bool) -> None:
     groups = groups_of(members[0], MANY)
     for order in (members, members[::-1]):
         found = Scorer(order, options=EngineOptions(pack=pack)).rewards(groups)
-        assert found.rewards.shape == (60, 2)
+        assert found.rewards.shape == (2 * len(MANY), 2)
         assert found.rewards.dtype == np.float32
         for column, member in enumerate(order):
             alone = undisturbed(member, groups)

@@ -434,16 +434,19 @@ def test_a_model_of_several_outputs_is_refused(shelf: Shelf, build: type[Path]) 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "bert"])
 def test_rewards_are_raw(shelf: Shelf, name: str) -> None:
     """Trap 12: nothing squashes them, nothing takes a mean off; a head ten times as loud gives
-    rewards ten times as large, and the self-test records it."""
+    rewards ten times as large."""
     case = CASES[name]
     loud = replace(case, options={**case.options, "scale": 10.0})
     quiet, large = (rewards(shelf.checkpoint(each), case.pairs) for each in (case, loud))
     assert np.abs(large).max() > 1.0
     np.testing.assert_allclose(large, 10.0 * quiet, rtol=1e-4, atol=10 * FP32)
-    recorded = [self_test(shelf.checkpoint(each)) for each in (case, loud)]
-    assert recorded[1].scores_deviation == pytest.approx(
-        10 * recorded[0].scores_deviation, rel=1e-3
-    )
+
+
+def test_the_scale_of_rewards_is_on_record(shelf: Shelf) -> None:
+    """Trap 12: the self-test says in which units a model's scores come."""
+    quiet, loud = (self_test(shelf.loaded(scale=scale)) for scale in (1.0, 10.0))
+    assert loud.scores_deviation == pytest.approx(10 * quiet.scores_deviation, rel=1e-3)
+    assert loud.scores_mean == pytest.approx(10 * quiet.scores_mean, rel=1e-3)
 
 
 # 13
