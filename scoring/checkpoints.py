@@ -69,7 +69,11 @@ def _setup_of(row: Checkpoint) -> engine.Setup:
 
 
 def _why(tested: SelfTest) -> str:
-    worst = max(tested.checks, key=lambda check: (not check.passed, check.largest))
+    failed = [check for check in tested.checks if not check.passed]
+    broken = [check.name for check in failed if check.largest is None]
+    if broken:
+        return f"It gives no scores in batches ({broken[0]}), only to each text alone."
+    worst = max(failed, key=lambda check: check.largest or 0.0)
     return (
         f"Its scores depend on how texts are batched ({worst.name}: up to {worst.largest:.3g} "
         f"apart, where {tested.tolerance:.3g} is rounding), so they cannot be trusted."

@@ -198,6 +198,9 @@ def _making_of(run: ScoringRun) -> dict[str, object]:
         "backbone": ensemble.backbone,
         "backbone digest": ensemble.backbone_digest[:16],
         **{f"recipe: {name}": value for name, value in ensemble.recipe.items()},
+        "adaptive": run.is_adaptive,
+        **{f"member {row['name']}": row["digest"][:16] for row in run.members_record},
+        **{f"engine: {name}": value for name, value in run.engine.items()},
         **{f"threshold: {name}": value for name, value in run.rule.items()},
         **{f"environment: {name}": value for name, value in run.environment.items()},
     }

@@ -1,13 +1,14 @@
 """Start long work: write the row that the user watches, then ring for a worker once it is
 committed."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from annotations import permissions
 from annotations.models import Dataset
@@ -29,6 +30,7 @@ from scoring.models import (
     TrainingRun,
 )
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*(/[A-Za-z0-9][\w-]*(\.[\w-]+)*)?")
 DEFAULT_BACKBONE = "minilm"
 DEFAULT_MEMBERS = 10
 MOST_MEMBERS = 100
@@ -100,7 +102,11 @@ def start_registration(*, by: User | None, **wanted: Any) -> Checkpoint:
         check_reference_from_browser(wanted["reference"])
     checkpoint = check_registration(**wanted)
     checkpoint.created_by = by
-    checkpoint.save()
+    try:
+        with transaction.atomic():
+            checkpoint.save()
+    except IntegrityError as error:  # somebody else took the name just now
+        raise _name_is_taken(checkpoint.name) from error
     ring_on_commit(shards.REGISTER_CHECKPOINT, checkpoint_id=checkpoint.pk)
     return checkpoint
 
@@ -117,7 +123,7 @@ def check_registration(
     """The row as it would be saved. Raises a Refusal where `start_registration` would."""
     _check_name(name)
     if Checkpoint.objects.filter(name=name).exists():
-        raise Conflict(f"A model called {name!r} is registered already: choose another name.")
+        raise _name_is_taken(name)
     if not reference.strip():
         raise Refusal("Say where the model is: a folder, or an id on the model hub.")
     if dtype not in Precision.values:
@@ -141,10 +147,9 @@ def check_registration(
 def check_reference_from_browser(reference: str) -> None:
     """Who has an account may name models of the hub and of the folder that the operator set aside,
     not every folder of the machine."""
-    if not reference.startswith((".", "/", "~")):
-        if not _is_there(reference):
-            return
-    elif Path(reference).resolve().is_relative_to(settings.CHECKPOINTS_FOLDER.resolve()):
+    if HUB_ID.fullmatch(reference):
+        return
+    if Path(reference).resolve().is_relative_to(settings.CHECKPOINTS_FOLDER.resolve()):
         return
     raise Refusal(
         f"From the browser, a folder must lie in {settings.CHECKPOINTS_FOLDER}; an operator "
@@ -152,11 +157,8 @@ def check_reference_from_browser(reference: str) -> None:
     )
 
 
-def _is_there(reference: str) -> bool:
-    try:
-        return Path(reference).exists()
-    except OSError:  # too long for a name
-        return False
+def _name_is_taken(name: str) -> Conflict:
+    return Conflict(f"A model called {name!r} is registered already: choose another name.")
 
 
 @transaction.atomic

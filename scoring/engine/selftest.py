@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from curator.lib.refusals import Refusal
 from scoring.core.options import EngineOptions
 from scoring.engine.checkpoints import Checkpoint
 from scoring.engine.conversations import Conversations, ReadPair, Text
@@ -35,12 +36,16 @@ ANSWERS = [
 ]
 
 
+class NoScores(Refusal):
+    """There is nothing to compare."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One way of batching, and how far its scores are from those of each text alone."""
 
     name: str
-    largest: float
+    largest: float | None  # None where the model's code fails, or gives what is no number
     passed: bool
 
 
@@ -70,10 +75,13 @@ NEEDED = ("right-padded, batches of 2", "right-padded, batches of 8", "shuffled"
 
 
 def self_test(checkpoint: Checkpoint) -> SelfTest:
-    """Scores the same texts alone and in every way of batching that the engine knows."""
+    """Scores the same texts alone and in every way of batching that the engine knows. Raises
+    NoScores."""
     texts = _texts(checkpoint)
     padded = PaddedModel(checkpoint)
     alone = np.concatenate([_scores(padded, [text]) for text in texts])
+    if not np.isfinite(alone).all():
+        raise NoScores("The model gives no finite score to the simplest of texts.")
     tolerance = TOLERANCES[checkpoint.identity.dtype] * max(1.0, float(np.sqrt((alone**2).mean())))
     checks = []
 
@@ -82,7 +90,8 @@ def self_test(checkpoint: Checkpoint) -> SelfTest:
             largest = float(np.abs(score() - alone).max())
         except Exception:  # noqa: BLE001 - whatever the model's code raises, this way is not usable
             largest = float("nan")
-        checks.append(Check(name, largest, bool(largest <= tolerance)))
+        known = largest if np.isfinite(largest) else None
+        checks.append(Check(name, known, bool(largest <= tolerance)))
 
     order = np.random.default_rng(0).permutation(len(texts))
     for size in (2, 8):

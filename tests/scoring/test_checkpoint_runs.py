@@ -18,6 +18,7 @@ from scoring import checkpoint_margins, checkpoints, device_tasks, launch, slici
 from scoring.core import strength
 from scoring.core.options import EngineOptions
 from scoring.engine.devices import DeviceLost
+from scoring.engine.padded import PaddedModel
 from scoring.engine.scorer import Scorer
 from scoring.models import Checkpoint, Ensemble, ScoringRun
 from tests import factories, tiny_models
@@ -92,6 +93,29 @@ def test_a_models_name_is_taken_once(folder: Path) -> None:
         launch.start_registration(name="quiet", reference=str(folder), by=None)
 
 
+def test_a_model_that_fails_in_batches_is_refused_with_its_test_on_the_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = PaddedModel.rewards
+
+    def only_alone(model: PaddedModel, texts: list[Any], **options: Any) -> Any:
+        if len(texts) > 1:
+            raise RuntimeError("one at a time")
+        return alone(model, texts, **options)
+
+    monkeypatch.setattr(PaddedModel, "rewards", only_alone)
+    row = factories.registered(folder, "alone")
+    assert row.status == Work.Status.FAILED
+    assert "no scores in batches (right-padded, batches of 2)" in row.problem
+    assert row.self_test["checks"][0]["largest"] is None
+
+
+def test_a_model_is_a_member_once(thirty: Dataset, folder: Path) -> None:
+    model = factories.registered(folder, "quiet")
+    with pytest.raises(Refusal, match="a member once"):
+        launch.assemble(dataset=thirty, name="two", by=None, checkpoints=[model, model])
+
+
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
@@ -112,6 +136,9 @@ def test_a_curator_cannot_name_every_folder_of_the_machine(folder: Path) -> None
     curator = factories.user("cora")
     with pytest.raises(Refusal, match="From the browser, a folder must lie in"):
         launch.start_registration(name="x", reference=str(folder), by=curator)
+    for outside in ("../../etc", "a/../../b", "~/x", "a/b/c"):
+        with pytest.raises(Refusal, match="From the browser"):
+            launch.start_registration(name="x", reference=outside, by=curator)
     inside = settings.CHECKPOINTS_FOLDER / "mine"
     row = launch.start_registration(name="x", reference=str(inside), by=curator)
     assert row.created_by == curator

@@ -48,7 +48,7 @@ class Command(CuratorCommand):
         self.stdout.write(f"self-test, at most {test['tolerance']:.2g} apart:")
         for check in test["checks"]:
             verdict = "agrees" if check["passed"] else "DIFFERS"
-            self.stdout.write(f"  {verdict:8} {check['largest']:9.2g}  {check['name']}")
+            self.stdout.write(f"  {verdict:8} {_distance(check):>9}  {check['name']}")
 
 
 def summary_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -62,3 +62,7 @@ def summary_of(checkpoint: Checkpoint) -> dict[str, Any]:
         },
         "self_test": checkpoint.self_test,
     }
+
+
+def _distance(check: dict[str, Any]) -> str:
+    return "no score" if check["largest"] is None else f"{check['largest']:.2g}"
