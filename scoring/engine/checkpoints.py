@@ -90,8 +90,10 @@ class Checkpoint:
         return getattr(self.model, self.model.base_model_prefix)
 
     @property
-    def bytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+    def tensors(self) -> dict[int, int]:
+        """Address and bytes of each of its weights; checkpoints may share some."""
+        weights = self.model.parameters()
+        return {p.data_ptr(): p.numel() * p.element_size() for p in weights}
 
 
 def load(

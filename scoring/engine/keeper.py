@@ -24,13 +24,21 @@ class Keeper:
             return self.kept[key]
         self._make_room(bytes_needed)
         checkpoint = load()
-        logger.info("loaded checkpoint %s bytes=%d", key[:12], checkpoint.bytes)
         self.kept[key] = checkpoint
+        logger.info("loaded checkpoint %s, all hold bytes=%d", key[:12], self.bytes)
         return checkpoint
+
+    @property
+    def bytes(self) -> int:
+        """What all of them hold; a tensor that several share counts once."""
+        held: dict[int, int] = {}
+        for checkpoint in self.kept.values():
+            held |= checkpoint.tensors
+        return sum(held.values())
 
     def _make_room(self, needed: int) -> None:
         most = devices.memory_for_models() if self.most_bytes is None else self.most_bytes
-        while self.kept and sum(each.bytes for each in self.kept.values()) + needed > most:
+        while self.kept and self.bytes + needed > most:
             key, _ = self.kept.popitem(last=False)
             logger.info("unloaded checkpoint %s", key[:12])
             devices.free_memory()

@@ -22,7 +22,8 @@ class PaddedModel:
         self.pad = member.tokenizer.pad_token_id or 0
 
     def rewards(self, texts: list[Text], *, left: bool = False) -> Tensor:
-        """Rewards (texts, 1) in fp32. `left` pads on the left, which changes rounding only."""
+        """Rewards (texts, 1) in fp32. `left` pads on the left, which models that count
+        positions from the left of the batch read differently."""
         longest = max(len(text.ids) for text in texts)
         tokens = np.full((len(texts), longest), self.pad, dtype=np.int64)
         mask = np.zeros((len(texts), longest), dtype=np.int64)
