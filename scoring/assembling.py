@@ -54,7 +54,7 @@ def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) 
     """Raises a Refusal where `assemble` would."""
     if not checkpoints:
         raise Refusal("Choose at least one registered model.")
-    if len({checkpoint.pk for checkpoint in checkpoints}) < len(checkpoints):
+    if len({checkpoint.digest for checkpoint in checkpoints}) < len(checkpoints):
         raise Refusal("A model is a member once: it would only repeat what it said.")
     unusable = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_usable]
     if unusable:

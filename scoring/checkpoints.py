@@ -3,7 +3,10 @@ them and kept for the next."""
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Any
+
+from django.conf import settings
 
 from curator.lib import work
 from curator.lib.refusals import Refusal
@@ -27,7 +30,11 @@ def register(row: Checkpoint) -> None:
     """Load the checkpoint, test it, and note what it is. Raises ModelUnavailable or
     SelfTestFailed."""
     loaded = engine.load(
-        row.reference, revision=row.revision, setup=_setup_of(row), with_layer_digests=True
+        row.reference,
+        revision=row.revision,
+        setup=_setup_of(row),
+        with_layer_digests=True,
+        within=_within(row),
     )
     work.renew(row)
     tested = self_test(loaded)
@@ -36,6 +43,7 @@ def register(row: Checkpoint) -> None:
         "digest": loaded.identity.digest,
         "self_test": tested.as_dict(),
         "environment": environment(device=loaded.device, precision=row.dtype),
+        "revision": loaded.commit or row.revision,  # so that every host loads the same
     }
     if not tested.passed:
         work.renew(row, **found)
@@ -52,6 +60,7 @@ def loaded(row: Checkpoint) -> engine.Checkpoint:
         revision=row.revision,
         setup=_setup_of(row),
         expected_digest=row.identity["weights_digest"],
+        within=_within(row),
     )
     return keeper.get(row.digest, load, bytes_needed=row.bytes)
 
@@ -61,6 +70,11 @@ def family(rows: list[Checkpoint], shared: int) -> list[engine.Checkpoint]:
     members = [loaded(row) for row in rows]
     share_weights(members, shared)
     return members
+
+
+def _within(row: Checkpoint) -> Path | None:
+    """Where the folders must lie of a model that somebody with an account has registered."""
+    return None if row.created_by_id is None else settings.CHECKPOINTS_FOLDER
 
 
 def _setup_of(row: Checkpoint) -> engine.Setup:

@@ -31,7 +31,8 @@ class Collected:
 def collect(run: ScoringRun) -> Collected:
     """The run's margins, in the order of the pairs' ids."""
     members = list(run.ensemble.members.all())
-    done = list(run.shards.filter(status=Work.Status.DONE, margins__isnull=False))
+    found_by = run.shards.filter(status=Work.Status.DONE, margins__isnull=False)
+    done = list(found_by.only("pair_ids", "members", "margins"))
     ids = np.unique([pk for shard in done for pk in shard.pair_ids]).astype(np.int64)
     margins = np.full((len(ids), len(members)), np.nan)
     for shard in done:

@@ -18,8 +18,8 @@ Row = TypeVar("Row", bound=work.Work)
 def embed_shard(*, shard_id: int) -> None:
     if shards.is_paused(TrainingShard, shard_id):
         return
-    if _perform(TrainingShard, shard_id, embedding.embed_shard):
-        shards.after_shard(TrainingShard.objects.get(pk=shard_id))
+    _perform(TrainingShard, shard_id, embedding.embed_shard)
+    shards.after_shard(TrainingShard, shard_id)
 
 
 @shared_task
@@ -31,8 +31,8 @@ def fit_ensemble(*, run_id: int) -> None:
 def score_shard(*, shard_id: int) -> None:
     if shards.is_paused(ScoringShard, shard_id):
         return
-    if _perform(ScoringShard, shard_id, margins.score_shard):
-        shards.after_shard(ScoringShard.objects.get(pk=shard_id))
+    _perform(ScoringShard, shard_id, margins.score_shard)
+    shards.after_shard(ScoringShard, shard_id)
 
 
 @shared_task
@@ -45,7 +45,7 @@ def register_checkpoint(*, checkpoint_id: int) -> None:
     _perform(Checkpoint, checkpoint_id, checkpoints.register)
 
 
-def _perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> bool:
+def _perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> None:
     """`work.perform`, after which a process whose device is gone makes room for a fresh one: the
     row is free again by then."""
     lost = False
@@ -58,7 +58,6 @@ def _perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> bool:
             lost = True
             raise
 
-    performed = work.perform(kind, pk, on_device)
+    work.perform(kind, pk, on_device)
     if lost:
         processes.end_at_once()
-    return performed

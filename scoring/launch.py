@@ -1,9 +1,7 @@
 """Start long work: write the row that the user watches, then ring for a worker once it is
 committed."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +17,7 @@ from curator.models import User
 from scoring import assembling, shards
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
+from scoring.core.references import is_hub_id, is_within
 from scoring.models import (
     Audit,
     Checkpoint,
@@ -30,7 +29,6 @@ from scoring.models import (
     TrainingRun,
 )
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*(/[A-Za-z0-9][\w-]*(\.[\w-]+)*)?")
 DEFAULT_BACKBONE = "minilm"
 DEFAULT_MEMBERS = 10
 MOST_MEMBERS = 100
@@ -99,8 +97,9 @@ def start_registration(*, by: User | None, **wanted: Any) -> Checkpoint:
     the fields of a Checkpoint that a person chooses."""
     if by is not None:
         permissions.check_can_create_datasets(by)
-        check_reference_from_browser(wanted["reference"])
     checkpoint = check_registration(**wanted)
+    if by is not None:
+        check_reference_from_browser(checkpoint.reference)
     checkpoint.created_by = by
     try:
         with transaction.atomic():
@@ -147,9 +146,7 @@ def check_registration(
 def check_reference_from_browser(reference: str) -> None:
     """Who has an account may name models of the hub and of the folder that the operator set aside,
     not every folder of the machine."""
-    if HUB_ID.fullmatch(reference):
-        return
-    if Path(reference).resolve().is_relative_to(settings.CHECKPOINTS_FOLDER.resolve()):
+    if is_hub_id(reference) or is_within(reference, settings.CHECKPOINTS_FOLDER):
         return
     raise Refusal(
         f"From the browser, a folder must lie in {settings.CHECKPOINTS_FOLDER}; an operator "

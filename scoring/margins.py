@@ -28,12 +28,14 @@ def score_shard(shard: ScoringShard) -> None:
     towards = _towards_a(shard, members, pairs)
     asked = _asked(run, members, pairs)
     margins = np.where(asked, towards.margins * _signs(pairs)[:, None], np.nan)
+    refusals = _refusals(towards, pairs, members, asked)
     with transaction.atomic():
         work.finish(
             shard,
             pairs_done=shard.pairs_count,
             margins=margins.astype("<f4").tobytes(),
-            refusals=_refusals(towards, pairs, members, asked),
+            refusals=refusals[:MOST_REFUSALS],
+            refused=len(refusals),
             calls=int(asked.sum()),
             tokens=towards.tokens,
             truncated_pairs=[pairs[i].pk for i in towards.truncated],
@@ -80,12 +82,14 @@ def _refusals(
     members: list[RewardModel],
     asked: npt.NDArray[np.bool_],
 ) -> list[tuple[int, int, str]]:
+    """One of each pair and member that was asked and could not say."""
     column = {member.position: i for i, member in enumerate(members)}
-    return [
-        (pairs[i].pk, position, reason)
+    found = {
+        (pairs[i].pk, position): reason
         for i, position, reason in towards.refused
         if asked[i, column[position]]
-    ][:MOST_REFUSALS]
+    }
+    return [(pk, position, reason) for (pk, position), reason in found.items()]
 
 
 def _note(run: ScoringRun, environment: dict[str, object]) -> None:

@@ -349,6 +349,9 @@ class ScoringShard(Shard):
     refusals = models.JSONField(
         default=list, help_text="[pair, member's position, reason] of what could not be scored"
     )
+    refused = models.PositiveIntegerField(
+        default=0, help_text="pairs, for each member; `refusals` has the first of them"
+    )
     calls = models.PositiveIntegerField(default=0, help_text="pairs that members were asked of")
     tokens = models.PositiveBigIntegerField(default=0, help_text="that went through models")
     truncated_pairs = models.JSONField(

@@ -28,6 +28,7 @@ from scoring.slicing import Sized, Together
 
 logger = logging.getLogger(__name__)
 
+ROWS = 200  # of shards, each with the ids of its pairs, in one statement
 EMBEDDING = Together((), is_heads=True, tokens_per_second=float("inf"))
 
 
@@ -42,11 +43,11 @@ def plan_training(run: TrainingRun) -> None:
             for position, ids in enumerate(cut)
         ]
         with transaction.atomic():
-            TrainingShard.objects.bulk_create(made)
+            TrainingShard.objects.bulk_create(made, batch_size=ROWS)
             _note(run, dataset, pairs_total=len(pairs), plan_is_complete=True)
     else:
-        work.release(run)  # rung for twice
-    shards.go_on(run)
+        work.release(run, plan_is_complete=True)  # rung for twice
+    _go_on(run)
 
 
 def plan_scoring(run: ScoringRun) -> None:
@@ -57,7 +58,7 @@ def plan_scoring(run: ScoringRun) -> None:
         waves = slicing.waves_of(run)
         made = _shards(run, waves[0], pairs)
         with transaction.atomic():
-            ScoringShard.objects.bulk_create(made)
+            ScoringShard.objects.bulk_create(made, batch_size=ROWS)
             _note(
                 run,
                 run.dataset,
@@ -69,7 +70,7 @@ def plan_scoring(run: ScoringRun) -> None:
         _plan_next_wave(run)
     else:
         work.release(run)  # rung for twice
-    shards.go_on(run)
+    _go_on(run)
 
 
 def record_of(ensemble: Ensemble) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ def _plan_next_wave(run: ScoringRun) -> None:
         pairs = [pair for pair in slicing.sized(run.dataset.pairs.all()) if pair.pk in open_ids]
         made = _shards(run, left[0], pairs, wave=run.wave + 1)
     with transaction.atomic():
-        ScoringShard.objects.bulk_create(made)
+        ScoringShard.objects.bulk_create(made, batch_size=ROWS)
         last = not made or len(left) == 1
         work.release(run, wave=run.wave + bool(made), plan_is_complete=last)
     logger.info("planned wave=%d run=%s pairs=%d", run.wave, run.pk, len(open_ids))
@@ -148,6 +149,12 @@ def _shards(
                 )
             )
     return made
+
+
+def _go_on(run: TrainingRun | ScoringRun) -> None:
+    """As the run stands now: it may have been paused while it was planned."""
+    run.refresh_from_db()
+    shards.go_on(run)
 
 
 def _tokens(pairs: Sequence[Sized]) -> int:

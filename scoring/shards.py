@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from curator.lib import work
@@ -81,15 +82,16 @@ def fail_with_a_shard(run: AnyRun) -> bool:
     return True
 
 
-def after_shard(shard: AnyShard) -> None:
-    """Go on with the run when this was its last open shard; a training at once when the shard
-    failed for good."""
-    shard.refresh_from_db()
-    run = shard.run
-    run.refresh_from_db()
-    failed = shard.status == Work.Status.FAILED and isinstance(run, TrainingRun)
-    if failed or not run.shards.filter(status__in=work.OPEN).exists():
-        go_on(run)
+def after_shard(kind: type[AnyShard], shard_id: int) -> None:
+    """Go on with the run when none of its shards is open any more; a training at once when the
+    shard failed for good. Asked for again when a message comes again: its first hearer may have
+    died between the shard's end and this."""
+    shard = kind._default_manager.filter(pk=shard_id).select_related("run").first()
+    if shard is None or not shard.is_over:
+        return
+    failed = shard.status == Work.Status.FAILED and isinstance(shard.run, TrainingRun)
+    if failed or not shard.run.shards.filter(status__in=work.OPEN).exists():
+        go_on(shard.run)
 
 
 @transaction.atomic
@@ -142,10 +144,15 @@ def is_paused(kind: type[AnyShard], shard_id: int) -> bool:
 @transaction.atomic
 def retry(run: AnyRun) -> bool:
     """Let a run go on from where it stands, when it failed, was cancelled, or ended without some of
-    its shards: what is scored stays scored."""
+    its shards: what is scored stays scored. The later waves of an adaptive run are planned anew,
+    since they follow from the first."""
     lost = run.shards.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED))
     if not work.requeue(run, also_done=lost.exists()):
         return False
+    if isinstance(run, ScoringRun) and run.is_adaptive and run.planned_at is not None:
+        run.shards.filter(wave__gt=0).delete()
+        ScoringRun.objects.filter(pk=run.pk).update(wave=0, plan_is_complete=False)
+    type(run)._default_manager.filter(pk=run.pk).update(paused_at=None)
     for shard in lost:
         work.requeue(shard)
     return True
@@ -156,20 +163,15 @@ def sweep() -> None:
     message was lost."""
     device_quiet, default_quiet = is_quiet("scoring"), is_quiet("default")
     for kind, steps in STEPS.items():
-        paused = set(
-            steps.shards._default_manager.filter(
-                status__in=work.OPEN, run__paused_at__isnull=False
-            ).values_list("pk", flat=True)
-        )
-        for shard_id in work.due(steps.shards, unheard=UNHEARD, quiet=device_quiet):
-            if shard_id not in paused:
-                ring(steps.shard, shard_id=shard_id)
+        for shard_id in work.due(
+            steps.shards, unheard=UNHEARD, quiet=device_quiet, but=Q(run__paused_at__isnull=False)
+        ):
+            ring(steps.shard, shard_id=shard_id)
         since = timezone.now() - UNHEARD
         for run in kind._default_manager.filter(status__in=work.OPEN, queued_at__lt=since):
             lost = run.lease_expires_at is not None and work.is_free(run)
-            idle = run.lease_expires_at is None and (
-                device_quiet if run.planned_at else default_quiet
-            )
+            on_device = isinstance(run, TrainingRun) and run.planned_at is not None
+            idle = run.lease_expires_at is None and (device_quiet if on_device else default_quiet)
             waiting = run.shards.filter(status__in=work.OPEN).exists()
             if lost or (idle and not waiting):
                 go_on(run)

@@ -88,7 +88,7 @@ def _problem(run: ScoringRun) -> str:
 
 def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
     """What the run took, and what it could not do."""
-    sums = run.shards.aggregate(calls=Sum("calls"), tokens=Sum("tokens"))
+    sums = run.shards.aggregate(calls=Sum("calls"), tokens=Sum("tokens"), refused=Sum("refused"))
     cut = {pk for ids in run.shards.values_list("truncated_pairs", flat=True) for pk in ids}
     refusals = [row for rows in run.shards.values_list("refusals", flat=True) for row in rows]
     names = dict(run.ensemble.members.values_list("position", "name"))
@@ -97,7 +97,7 @@ def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
         "calls": sums["calls"] or 0,
         "calls_of_all": int(collected.askable.sum()),
         "tokens": sums["tokens"] or 0,
-        "refused": len(refusals),
+        "refused": sums["refused"] or 0,
         "refusals": [
             {"pair": pk, "member": names[position], "reason": reason}
             for pk, position, reason in refusals[:SHOWN_REFUSALS]
@@ -246,8 +246,10 @@ def _hand_over_priorities(run: ScoringRun) -> None:
     """The lower the strength of a label, the earlier its pair is reviewed; pairs without a label
     are not queued. Only a run that becomes the dataset's current one orders its queue."""
     current = ScoringRun.objects.current(run.dataset)
-    if current is not None and (run.mode, current.mode) == (Mode.IN_SAMPLE, Mode.OUT_OF_BAG):
-        return
+    if current is not None and current.pk != run.pk:
+        displaced = (run.mode, current.mode) == (Mode.IN_SAMPLE, Mode.OUT_OF_BAG)
+        if displaced or (run.mode == current.mode and current.pk > run.pk):
+            return
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk")).exclude(flag="")
     priority = Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])
     for _ in queue.set_priorities(run.dataset, priority):

@@ -271,15 +271,18 @@ def perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> bool:
     return True
 
 
-def due(kind: type[Row], *, unheard: timedelta, quiet: bool) -> list[int]:
+def due(
+    kind: type[Row], *, unheard: timedelta, quiet: bool, but: models.Q | None = None
+) -> list[int]:
     """Rows to ring for again: their holder is gone, or, the queue being quiet, nobody heard the
-    bell in that time."""
-    held = rows_of(kind).filter(status=Work.Status.RUNNING, lease_expires_at__isnull=False)
+    bell in that time. Not those that `but` describes."""
+    rows = rows_of(kind).exclude(but) if but is not None else rows_of(kind).all()
+    held = rows.filter(status=Work.Status.RUNNING, lease_expires_at__isnull=False)
     lost = [row.pk for row in held.only("pk", "lease_expires_at", "holder") if is_free(row)]
     if not quiet:
         return lost
     since = timezone.now() - unheard
-    waiting = rows_of(kind).filter(status=Work.Status.QUEUED, queued_at__lt=since)
+    waiting = rows.filter(status=Work.Status.QUEUED, queued_at__lt=since)
     return [*lost, *waiting.order_by("pk").values_list("pk", flat=True)[:MOST_RUNG]]
 
 

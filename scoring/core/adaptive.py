@@ -112,7 +112,9 @@ def settled(
     with np.errstate(invalid="ignore"):  # an infinite z times no error: not settled either
         needed = z * error
     distance = np.abs(judged.strengths - judged.flagging.cut)
-    return np.asarray((asked >= full) | (np.isfinite(needed) & (distance >= needed)))
+    # without a cut, nobody can be far from it: more margins may still bring one
+    known = np.isfinite(needed) & np.isfinite(distance)
+    return np.asarray((asked >= full) | (known & (distance >= needed)))
 
 
 def scales_of_adaptive(margins: Floats, askable: Booleans, waves: Waves) -> Floats:
@@ -218,6 +220,8 @@ def _scale(own: Floats, askable: Booleans, earlier: _Earlier) -> float:
     said, x, around = own[asked], expected[asked], doubt[asked] + earlier.noise
     like_others = float((said**2).sum() / (x**2 + around).sum())  # squared scale, if so
     spread = GUESS_WEIGHT * float((expected**2).mean())
+    if float(x @ x) + spread == 0.0:
+        return 0.0  # the members so far said nothing at all
     slope = float((said @ x + np.sqrt(like_others) * spread) / (x @ x + spread))
     rest = float(((said - slope * x) ** 2).sum() + GUESS_WEIGHT * like_others * around.mean())
     rest /= len(said) + GUESS_WEIGHT

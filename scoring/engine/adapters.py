@@ -21,6 +21,8 @@ from scoring.engine.folders import ModelUnavailable
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"  # beside another name, peft would unpickle
 HEADS = ("score", "classifier")
+# of a configuration: what alters the weights that adapters share
+CHANGE_THE_BASE = ("layer_replication", "megatron_config", "trainable_token_indices", "use_dora")
 
 _bases: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
 
@@ -38,6 +40,12 @@ def base_of(folder: Path) -> str | None:
         raise ModelUnavailable(f"The {CONFIG} of {folder.name} cannot be read.") from error
     if kind != "LORA" or not isinstance(base, str):
         raise ModelUnavailable(f"{folder.name} is an adapter of kind {kind}; LoRA is what we read.")
+    changing = [name for name in CHANGE_THE_BASE if found.get(name)]
+    if changing or found.get("bias", "none") != "none":
+        raise ModelUnavailable(
+            f"{folder.name} changes its base beyond LoRA ({', '.join(changing) or 'bias'}), which "
+            f"other members stand on."
+        )
     if not (folder / WEIGHTS).is_file():
         raise ModelUnavailable(
             f"{folder.name} has no safetensors weights; pickled weights are not loaded."
@@ -100,6 +108,11 @@ def _check_own_head(names: set[str], folder: Path) -> None:
 def _check_complete(model: Any, name: str, names: set[str], folder: Path) -> None:
     """Refuse what peft would fill with random weights, and a head that it would not read."""
     wanted = set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False))
+    foreign = sorted(names - wanted)
+    if foreign:
+        raise ModelUnavailable(
+            f"The adapter {folder.name} holds weights that are not its own, such as {foreign[0]}."
+        )
     absent = sorted(wanted - names)
     if absent:
         raise ModelUnavailable(

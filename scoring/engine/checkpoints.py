@@ -16,7 +16,14 @@ from curator.lib import digests
 from scoring.engine import adapters
 from scoring.engine.conversations import TEMPLATE_ERRORS, Reader
 from scoring.engine.devices import PRECISIONS, this_device
-from scoring.engine.folders import ModelUnavailable, check_folder, digest_of_files, folder_of
+from scoring.engine.folders import (
+    ModelUnavailable,
+    check_folder,
+    commit_of,
+    digest_of_files,
+    folder_of,
+    open_folder_of,
+)
 
 ScoreAt = Literal["", "last", "before-padding"]
 
@@ -82,6 +89,7 @@ class Checkpoint:
     reader: Reader
     device: torch.device
     dtype: torch.dtype
+    commit: str  # of the hub, where it came from there
     select: Callable[[], None]  # makes the model's weights this checkpoint's own (adapters share)
 
     @property
@@ -103,16 +111,20 @@ def load(
     setup: Setup,
     expected_digest: str = "",
     with_layer_digests: bool = False,
+    within: Path | None = None,
 ) -> Checkpoint:
     """The reward model of a folder or of the hub, ready to score on this process's device.
 
     Raises ModelUnavailable with a sentence for everything that makes its scores meaningless: no
     trained score head, several outputs, pickled or missing or non-finite weights, no pad token, a
-    digest other than `expected_digest`.
+    digest other than `expected_digest`. Where `within` is given, only the hub and folders in there
+    are opened, for an adapter's base too.
     """
-    folder = folder_of(reference, revision)
+    folder = _folder(reference, revision, within)
     base = adapters.base_of(folder)
-    folders = [folder] if base is None else [folder, folder_of(base)]
+    folders = [folder] if base is None else [folder, _folder(base, "", within)]
+    if adapters.base_of(folders[-1]) is not None:
+        raise ModelUnavailable(f"{reference} is an adapter on an adapter.")
     check_folder(folders[-1])
     file_digests = [digests.of_value(digest_of_files(each)) for each in folders]
     weights_digest = digests.of_value(file_digests)
@@ -153,7 +165,14 @@ def load(
     )
     device = this_device()
     model = _with_float_head(_unwrapped(model)).eval().to(device)
-    return Checkpoint(identity, model, tokenizer, reader, device, PRECISIONS[setup.dtype], select)
+    commit = commit_of(folder)
+    return Checkpoint(identity, model, tokenizer, reader, device, dtype, commit, select)
+
+
+def _folder(reference: str, revision: str, within: Path | None) -> Path:
+    if within is None:
+        return folder_of(reference, revision)
+    return open_folder_of(reference, revision, within)
 
 
 def _folder_of_tokenizer(folders: list[Path], reference: str) -> Path:

@@ -18,6 +18,9 @@ from scoring.engine.prefix import Tokens, common_prefix
 Messages = Sequence[Mapping[str, str]]
 
 TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, LookupError)
+# a template that prints today's date would give other scores every day; this is what Llama 3.2's
+# prints where there is no clock
+TODAY = "{%- macro strftime_now(form) -%}26 Jul 2024{%- endmacro -%}"
 CLOSING = 2  # tokens that end a turn, kept when the middle of a response is cut out
 
 
@@ -67,7 +70,9 @@ class Reader:
         self.dropped_at_end: int | None = None  # a token that is not read where it ends a text
         self.is_decoder = is_decoder
         self.max_length = max_length
-        self.has_template = bool(getattr(tokenizer, "chat_template", None))
+        own = getattr(tokenizer, "chat_template", None)
+        self.has_template = bool(own)
+        self.template = TODAY + own if own and "strftime_now" in own else own
         self.bos = tokenizer.bos_token_id
         begun = tokenizer("a")["input_ids"]
         self.adds_bos = self.bos is not None and bool(begun) and begun[0] == self.bos
@@ -119,7 +124,12 @@ class Reader:
     def _by_template(self, messages: Messages) -> str:
         plain = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
         return str(
-            self.tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=False)
+            self.tokenizer.apply_chat_template(
+                plain,
+                tokenize=False,
+                add_generation_prompt=False,
+                chat_template=self.template,
+            )
         )
 
     def _tokenise(self, texts: list[Any]) -> list[Text]:

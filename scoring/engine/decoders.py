@@ -192,6 +192,14 @@ def can_pack(member: Checkpoint) -> bool:
     return member.identity.is_decoder and isinstance(layers, nn.ModuleList)
 
 
+def depends_on_longest(member: Checkpoint) -> bool:
+    """Whether the model chooses its rotary frequencies by the longest text of a batch."""
+    config = member.model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
+
+
 def shared_layers(chains: Sequence[Sequence[str]]) -> int:
     """How many layers from below are the same in all models, by their chains of digests."""
     for depth, links in enumerate(zip(*chains, strict=False)):

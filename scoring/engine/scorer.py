@@ -5,7 +5,7 @@ A family is one checkpoint, or several that share tokenizer, template and their 
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from scoring.core.options import EngineOptions
 from scoring.engine import devices
 from scoring.engine.checkpoints import Checkpoint
 from scoring.engine.conversations import Text
-from scoring.engine.decoders import NotPrunable, PackedDecoders, can_pack
+from scoring.engine.decoders import NotPrunable, PackedDecoders, can_pack, depends_on_longest
 from scoring.engine.devices import DeviceLost
 from scoring.engine.padded import PaddedModel
 from scoring.engine.prefix import Pack, Tree, packs, tree_of
@@ -67,7 +67,9 @@ class Scorer:
         self.budget = self.options.token_budget or devices.BATCH_TOKENS[self.device.type]
         self.too_large: float = math.inf  # tokens that the device's memory did not hold at once
         self.packed = None
-        if self.options.pack and all(can_pack(member) for member in members):
+        if any(depends_on_longest(member) for member in members):
+            self.budget = 1  # each text alone, which is the only batch with one meaning
+        elif self.options.pack and all(can_pack(member) for member in members):
             self.packed = PackedDecoders(members, shared=shared, options=self.options)
         self.padded = [PaddedModel(member) for member in members]
 
@@ -88,7 +90,8 @@ class Scorer:
         place: dict[bytes, int] = {}
         first = np.array([place.setdefault(text.key, i) for i, text in enumerate(texts)], dtype=int)
         found = Scored(np.full((len(texts), len(self.members)), np.nan, dtype=np.float32))
-        units = list(self._units(groups, first))
+        self._refuse_unknown_tokens(texts, found)
+        units = list(self._units(groups, first, found.refused))
         done, total = 0, sum(unit.size for unit in units)
         for some in self._batches(units):
             self._score([units[i] for i in some], texts, found)
@@ -101,12 +104,24 @@ class Scorer:
                 found.refused[i] = found.refused[own]
         return found
 
+    def _refuse_unknown_tokens(self, texts: Sequence[Text], found: Scored) -> None:
+        """Refuse what a GPU would answer by giving up the device: tokens beyond the embeddings,
+        which a tokenizer has that was extended after the model."""
+        known = min(each.body.get_input_embeddings().num_embeddings for each in self.members)
+        for i, text in enumerate(texts):
+            if len(text.ids) and int(text.ids.max()) >= known:
+                found.refused[i] = f"The model has no embedding for token {int(text.ids.max())}."
+
     def _units(
-        self, groups: Sequence[Sequence[Text]], first: npt.NDArray[np.int_]
+        self,
+        groups: Sequence[Sequence[Text]],
+        first: npt.NDArray[np.int_],
+        refused: Mapping[int, str],
     ) -> Iterator[_Unit]:
         start = 0
         for group in groups:
-            own = {i: text for i, text in enumerate(group, start) if first[i] == i}
+            whole = enumerate(group, start)
+            own = {i: text for i, text in whole if first[i] == i and i not in refused}
             start += len(group)
             share = self.packed is not None and self.options.share_prefixes
             for some in self._small_enough(own) if share else ([i] for i in own):

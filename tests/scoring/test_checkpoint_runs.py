@@ -3,18 +3,20 @@ refused with a sentence."""
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
 from annotations.models import Dataset
 from curator.lib import processes
 from curator.lib.refusals import Conflict, Refusal
 from curator.lib.work import Work
-from scoring import checkpoint_margins, checkpoints, device_tasks, launch, slicing, tasks
+from scoring import checkpoint_margins, checkpoints, device_tasks, launch, shards, slicing, tasks
 from scoring.core import strength
 from scoring.core.options import EngineOptions
 from scoring.engine.devices import DeviceLost
@@ -334,3 +336,54 @@ def test_an_adaptive_run_that_never_settles_is_the_full_run(
 
 def _nobody(margins: Any, *_: Any, **__: Any) -> Any:
     return np.zeros(len(margins), dtype=np.bool_)
+
+
+def test_an_adapter_that_an_account_registers_opens_no_folder_elsewhere(
+    tmp_path: Path, folder: Path
+) -> None:
+    """What its configuration names as its base is as little trusted as what the account names."""
+    inside = settings.CHECKPOINTS_FOLDER / "adapter"
+    shutil.rmtree(inside, ignore_errors=True)
+    tiny_models.adapter(inside, folder)
+    row = launch.start_registration(name="x", reference=str(inside), by=factories.user("cora"))
+    device_tasks.register_checkpoint(checkpoint_id=row.pk)
+    row.refresh_from_db()
+    assert row.status == Work.Status.FAILED
+    assert "is no id of the model hub and not a folder in" in row.problem
+    assert factories.registered(inside, "by-the-operator").status == Work.Status.DONE
+
+
+def test_a_template_that_prints_the_date_gives_the_same_tokens_every_day(tmp_path: Path) -> None:
+    template = "{{ strftime_now('%d %b %Y') }}" + tiny_models.TEMPLATE
+    folder = tiny_models.decoder(tmp_path / "dated", template=template)
+    row = factories.registered(folder, "dated")
+    assert row.status == Work.Status.DONE, row.problem
+    reader = checkpoints.loaded(row).reader
+    text = reader._by_template([{"role": "user", "content": "Hello"}])
+    assert text.startswith("26 Jul 2024")
+
+
+def test_when_all_shards_are_over_and_the_bell_was_lost_the_sweep_rings_for_the_end(
+    pair_of_models: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a run is work of the default queue: other runs' shards do not hold it up."""
+    rung: list[str] = []
+    run = launch.start_scoring(ensemble=pair_of_models, by=None)
+    tasks.plan_scoring(run_id=run.pk)
+    run.shards.update(status=Work.Status.DONE)
+    ScoringRun.objects.update(queued_at=timezone.now() - timedelta(minutes=5))
+    monkeypatch.setattr(shards, "ring", lambda task, **_: rung.append(task))
+    monkeypatch.setattr(shards, "is_quiet", lambda queue: queue == "default")
+    shards.sweep()
+    assert rung == [shards.FINISH_SCORING]
+
+
+def test_a_run_that_is_started_again_is_not_paused_any_more(pair_of_models: Ensemble) -> None:
+    run = launch.start_scoring(ensemble=pair_of_models, by=None)
+    tasks.plan_scoring(run_id=run.pk)
+    run.refresh_from_db()
+    shards.pause(run)
+    shards.cancel(run)
+    launch.start_again(run, by=None)
+    run.refresh_from_db()
+    assert not run.is_paused

@@ -530,3 +530,16 @@ def test_an_adapter_without_a_head_is_refused(shelf: Shelf, tmp_path: Path, base
     assert refusal(folder) == (
         'The adapter adapter brings no trained score head: train it with modules_to_save=["score"].'
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"bias": "all"}, "bias"), ({"use_dora": True}, "use_dora")]
+)
+def test_an_adapter_that_changes_more_than_its_own_layers_is_refused(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    base = tiny_models.decoder(tmp_path / "base")
+    folder = tiny_models.adapter(tmp_path / "adapter", base)
+    tiny_models.edit(folder / "adapter_config.json", **changes)
+    with pytest.raises(ModelUnavailable, match=named):
+        checkpoints.load(str(folder), setup=checkpoints.Setup())

@@ -383,3 +383,18 @@ def test_progress_is_told_in_tokens(checkpoint: Checkpoint) -> None:
     assert len(told) > 3
     assert done == sorted(set(done))
     assert {total for _, total in told} == {done[-1]}
+
+
+def test_a_token_beyond_the_embeddings_is_refused_before_it_reaches_the_device(
+    checkpoint: Checkpoint,
+) -> None:
+    """On a GPU it would cost the device, and with it the whole shard."""
+    groups = groups_of(checkpoint, MANY[:3])
+    before = undisturbed(checkpoint, groups)
+    known = checkpoint.body.get_input_embeddings().num_embeddings
+    beyond = np.append(groups[0][0].ids, known)
+    groups[0][0] = Text(beyond, len(beyond))
+    found = Scorer([checkpoint]).rewards(groups)
+    assert list(found.refused) == [0]
+    assert "no embedding for token" in found.refused[0]
+    np.testing.assert_allclose(found.rewards[1:], before[1:], atol=FP32)
