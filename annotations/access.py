@@ -5,7 +5,18 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 
 from annotations import permissions
-from annotations.models import Dataset, Export, Import, PreferencePair, Snapshot
+from annotations.models import (
+    Annotator,
+    Dataset,
+    Export,
+    GoldPair,
+    Import,
+    Lease,
+    Membership,
+    PreferencePair,
+    Round,
+    Snapshot,
+)
 from curator.models import User
 
 
@@ -25,6 +36,23 @@ def dataset_to_curate(user: User, slug: str) -> Dataset:
     return found
 
 
+def dataset_to_label(user: User, slug: str) -> Dataset:
+    """A dataset whose pairs the user may be asked, which is every member, whatever their role."""
+    return dataset(user, slug)
+
+
+def lease_to_answer(user: User, slug: str, lease_id: int) -> Lease:
+    """A pair that was put to this user, and to nobody else. Whether they may still answer it is
+    said where the answer is kept: they know of the pair, and are owed a sentence."""
+    rows = Lease.objects.select_related("annotator__dataset", "pair", "label")
+    return get_object_or_404(
+        rows.defer("pair__search_text", "pair__meta"),
+        pk=lease_id,
+        annotator__user=user,
+        annotator__dataset__slug=slug,
+    )
+
+
 def pair_to_curate(user: User, slug: str, pair_id: int) -> PreferencePair:
     found = dataset_to_curate(user, slug)
     return get_object_or_404(
@@ -42,3 +70,29 @@ def snapshot_to_export(user: User, slug: str, number: int) -> Snapshot:
 
 def export_to_download(user: User, slug: str, number: int, export_id: int) -> Export:
     return get_object_or_404(Export, snapshot=snapshot_to_export(user, slug, number), pk=export_id)
+
+
+def membership_to_change(user: User, slug: str, membership_id: int) -> Membership:
+    found = dataset(user, slug)
+    permissions.check_can_manage_people(user, found)
+    rows = Membership.objects.select_related("user", "dataset")
+    return get_object_or_404(rows, dataset=found, pk=membership_id)
+
+
+def annotator_to_see(user: User, slug: str, annotator_id: int) -> Annotator:
+    """Curators see the figures of all annotators, annotators their own."""
+    found = dataset(user, slug)
+    rows = Annotator.objects.select_related("dataset", "user").filter(dataset=found)
+    if not permissions.can_curate(user, found):
+        rows = rows.filter(user=user)
+    return get_object_or_404(rows, pk=annotator_id)
+
+
+def round_to_manage(user: User, slug: str, round_id: int) -> Round:
+    found = dataset_to_curate(user, slug)
+    return get_object_or_404(Round.objects.select_related("dataset"), dataset=found, pk=round_id)
+
+
+def gold_to_manage(user: User, slug: str, gold_id: int) -> GoldPair:
+    found = dataset_to_curate(user, slug)
+    return get_object_or_404(GoldPair.objects.select_related("dataset"), dataset=found, pk=gold_id)

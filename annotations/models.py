@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from annotations.querysets import DatasetQuerySet, PreferencePairQuerySet
+from annotations.querysets import DatasetQuerySet, LabelQuerySet, PreferencePairQuerySet
 from curator.lib.append_only import AppendOnly
 from curator.lib.work import Work
 from curator.models import User
@@ -49,6 +49,25 @@ class Judgement(models.TextChoices):
     TIE = "tie", "tie"
     BOTH_BAD = "both_bad", "both bad"
     SKIP = "skip", "skip"
+    WITHDRAWN = "withdrawn", "withdrawn"
+
+
+class Occasion(models.TextChoices):
+    """Why a pair was put to somebody. Only what was asked as work counts towards the pair."""
+
+    WORK = "", "work"
+    REPEAT = "repeat", "repeated with sides swapped"
+    PRACTICE = "practice", "practice"
+
+
+class SkipReason(models.TextChoices):
+    """Why an annotator passes a pair over."""
+
+    UNSURE = "unsure", "I cannot tell"
+    KNOWLEDGE = "knowledge", "it takes knowledge that I lack"
+    LANGUAGE = "language", "I do not read the language"
+    BROKEN = "broken", "the texts are broken or cut off"
+    HARMFUL = "harmful", "I would rather not read this"
 
 
 class Verdict(models.TextChoices):
@@ -60,6 +79,8 @@ class Verdict(models.TextChoices):
     SOFTEN = "soften", "soften"
     TIE = "tie", "tie"
     DROP = "drop", "drop"
+    PREFER_A = "a", "A"
+    PREFER_B = "b", "B"
 
 
 class Dataset(models.Model):
@@ -79,6 +100,23 @@ class Dataset(models.Model):
     )
     guidelines = models.TextField(
         blank=True, help_text="what annotators and curators should prefer"
+    )
+    aspects = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="what annotators also compare, such as helpful, harmless",
+    )
+    asks_strength = models.BooleanField(
+        default=True, help_text="annotators may say how much better the response is"
+    )
+    requires_rationale = models.BooleanField(
+        default=False, help_text="a label needs a sentence that says why"
+    )
+    gold_every = models.PositiveSmallIntegerField(
+        default=0, help_text="one pair in so many is a gold pair, unannounced; 0 for none"
+    )
+    repeat_every = models.PositiveSmallIntegerField(
+        default=0, help_text="one pair in so many comes again with sides swapped; 0 for none"
     )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
@@ -101,6 +139,10 @@ class Membership(models.Model):
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=9, choices=Role)
+    joined_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(
+        null=True, blank=True, help_text="deactivated: what they did stays, they see nothing more"
+    )
 
     class Meta:
         constraints = [
@@ -240,6 +282,11 @@ class Annotator(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def shown_name(self) -> str:
+        """What people call them: the name of their login, where they have one."""
+        return self.name if self.user is None else self.user.get_full_name() or self.name
+
 
 class StagedLabel(models.Model):
     """A label that came with a staged pair."""
@@ -247,7 +294,10 @@ class StagedLabel(models.Model):
     pair = models.ForeignKey(StagedPair, on_delete=models.CASCADE, related_name="labels")
     annotator_name = models.CharField(max_length=200)
     annotator_kind = models.CharField(max_length=6, choices=Annotator.Kind)
-    preference = models.CharField(max_length=8, choices=Judgement)
+    preference = models.CharField(max_length=9, choices=Judgement)
+    strength = models.PositiveSmallIntegerField(null=True)
+    aspects = models.JSONField(default=dict)
+    rationale = models.TextField(blank=True)
     meta = models.JSONField(encoder=UnicodeJSONEncoder, default=dict)
 
     def __str__(self) -> str:
@@ -259,8 +309,9 @@ class PreferencePair(PairContent):
     it.
 
     `decision` and `verdict` repeat the last decision of the pair's chain, in the same transaction
-    that appends it; `review_priority` is handed over by scoring: larger is reviewed earlier, null
-    is not queued.
+    that appends it, and `people_…` count what people now say of it, in the transaction that appends
+    a label; `review_priority` is handed over by scoring: larger is reviewed earlier, null is not
+    queued.
     """
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="pairs")
@@ -270,6 +321,12 @@ class PreferencePair(PairContent):
         "Decision", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     verdict = models.CharField(max_length=6, choices=Verdict, default=Verdict.UNDECIDED, blank=True)
+    people_a = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="how many people prefer A"
+    )
+    people_b = models.PositiveSmallIntegerField(default=0, db_default=0)
+    people_tie = models.PositiveSmallIntegerField(default=0, db_default=0)
+    people_both_bad = models.PositiveSmallIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = PreferencePairQuerySet.as_manager()
@@ -296,6 +353,11 @@ class PreferencePair(PairContent):
             models.Index(
                 fields=["dataset", "verdict", "review_priority", "id"], name="review_queue"
             ),
+            models.Index(
+                fields=["dataset", "verdict", "id"],
+                condition=Q(people_a__gt=0, people_b__gt=0),
+                name="pairs_divided",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -308,16 +370,32 @@ class PreferencePair(PairContent):
 
 
 class Label(AppendOnly):
-    """One annotator's judgement of a pair. A second one supersedes the first, and both are kept."""
+    """One annotator's judgement of a pair. A second one supersedes the first, and both are kept;
+    one that is taken back is superseded by a label that says `withdrawn`.
+
+    `shown_first` is the response that stood first before the annotator's eyes; everything else
+    speaks of A and B.
+    """
 
     pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="labels")
     annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="labels")
-    preference = models.CharField(max_length=8, choices=Judgement)
+    occasion = models.CharField(
+        max_length=8, choices=Occasion, blank=True, default=Occasion.WORK, db_default=""
+    )
+    preference = models.CharField(max_length=9, choices=Judgement)
     strength = models.PositiveSmallIntegerField(
         null=True, blank=True, help_text="1 slightly, 2 clearly, 3 much better"
     )
-    aspects = models.JSONField(default=dict, blank=True)
+    aspects = models.JSONField(default=dict, blank=True, help_text="aspect to `a`, `b` or `tie`")
     rationale = models.TextField(blank=True, default="", db_default="")
+    skip_reason = models.CharField(
+        max_length=9, choices=SkipReason, blank=True, default="", db_default=""
+    )
+    spans = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="marks: response `a` or `b`, start and end in characters, `good` or `bad`",
+    )
     shown_first = models.CharField(
         max_length=1, choices=[("a", "A"), ("b", "B")], blank=True, default="", db_default=""
     )
@@ -333,12 +411,14 @@ class Label(AppendOnly):
     )
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects = LabelQuerySet.as_manager()  # type: ignore[misc]  # narrower than a fact's
+
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["pair", "annotator"],
+                fields=["pair", "annotator", "occasion"],
                 condition=Q(supersedes__isnull=True),
-                name="one_first_label_per_annotator",
+                name="one_first_label_per_occasion",
             ),
             models.CheckConstraint(
                 condition=Q(preference__in=Judgement.values), name="judgement_is_known"
@@ -348,9 +428,200 @@ class Label(AppendOnly):
                 name="strength_is_1_to_3",
             ),
         ]
+        indexes = [models.Index(fields=["annotator", "created_at"], name="labels_by_annotator")]
 
     def __str__(self) -> str:
         return f"{self.annotator_id} on {self.pair_id}: {self.preference}"
+
+
+class GoldPair(models.Model):
+    """A pair whose right answer is known, put to annotators unannounced or as practice."""
+
+    pair = models.OneToOneField(PreferencePair, on_delete=models.PROTECT, related_name="gold")
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="gold_pairs")
+    preference = models.CharField(max_length=9, choices=Judgement)
+    explanation = models.TextField(
+        blank=True, help_text="shown after a practice answer: why this is right"
+    )
+    is_practice = models.BooleanField(default=False)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(
+        default=timezone.now, help_text="when it was marked, corrected or retired last"
+    )
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(preference__in=["a", "b", "tie", "both_bad"]),
+                name="gold_is_an_answer",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"gold {self.pair_id}: {self.preference}"
+
+
+class Round(Work):
+    """A slice of a dataset that is put to annotators, so many labels a pair."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="rounds")
+    name = models.CharField(max_length=120)
+    filter = models.JSONField(default=dict, help_text="which pairs, as the explore page says it")
+    pair = models.ForeignKey(
+        PreferencePair,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="the one pair of a second opinion",
+    )
+    labels_per_pair = models.PositiveSmallIntegerField(default=1)
+    random_share = models.FloatField(
+        default=0.1, help_text="of the pairs come at random places, whatever their priority"
+    )
+    annotators = models.ManyToManyField(
+        User, related_name="rounds", blank=True, help_text="whom it is for; nobody named: everybody"
+    )
+    pairs_count = models.PositiveIntegerField(default=0)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(labels_per_pair__gte=1, labels_per_pair__lte=100),
+                name="round_wants_labels",
+            ),
+            models.CheckConstraint(
+                condition=Q(random_share__gte=0, random_share__lte=1),
+                name="random_share_is_a_share",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.dataset_id}"
+
+
+class RoundPair(models.Model):
+    """A pair that a round wants labelled, and how many labels it still lacks.
+
+    `open` is what nobody has given or holds a lease for; it is counted down and up by conditional
+    updates in the transaction of the lease, so that no more labels come than were asked for.
+    """
+
+    class Arm(models.TextChoices):
+        PRIORITY = "priority", "by priority"
+        RANDOM = "random", "at random"
+
+    round = models.ForeignKey(Round, on_delete=models.CASCADE, related_name="rows")
+    pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="+")
+    position = models.PositiveIntegerField(help_text="smaller is labelled earlier")
+    arm = models.CharField(max_length=8, choices=Arm, default=Arm.PRIORITY)
+    wanted = models.PositiveSmallIntegerField()
+    open = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["round", "pair"], name="once_per_round_and_pair"),
+            models.CheckConstraint(
+                condition=Q(open__gte=0, open__lte=models.F("wanted")),
+                name="open_is_part_of_wanted",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["round", "position"], condition=Q(open__gt=0), name="round_pairs_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.pair_id} in round {self.round_id}"
+
+
+class Lease(models.Model):
+    """A pair in an annotator's hands: held until it is answered, given back, or its time is over.
+
+    It is not a fact: it says who is asked what now, and keeps the answer's draft.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open", "open"
+        ANSWERED = "answered", "answered"
+        RELEASED = "released", "released"
+
+    annotator = models.ForeignKey(Annotator, on_delete=models.PROTECT, related_name="leases")
+    pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="leases")
+    round_pair = models.ForeignKey(
+        RoundPair,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="leases",
+        help_text="the place that it takes; none for gold, repeated and practice pairs",
+    )
+    occasion = models.CharField(max_length=8, choices=Occasion, blank=True, default=Occasion.WORK)
+    is_gold = models.BooleanField(default=False)
+    shown_first = models.CharField(max_length=1, choices=[("a", "A"), ("b", "B")])
+    state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    opened_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True, blank=True)
+    label = models.OneToOneField(
+        Label,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="lease",
+        help_text="the last label given under it",
+    )
+    draft = models.JSONField(encoder=UnicodeJSONEncoder, default=dict, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["annotator", "pair", "occasion"], name="one_lease_per_occasion"
+            ),
+            models.UniqueConstraint(
+                fields=["annotator"],
+                condition=Q(state="open"),
+                name="one_open_lease_per_annotator",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="answered") | Q(label__isnull=False, answered_at__isnull=False),
+                name="an_answered_lease_has_its_label",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(state="open"), name="leases_by_expiry"),
+            models.Index(fields=["annotator", "answered_at"], name="leases_by_answer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.annotator_id} on {self.pair_id}: {self.state}"
+
+
+class Comment(AppendOnly):
+    """What somebody remarks about a pair, beside any label."""
+
+    pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="comments")
+    author = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    actor = models.CharField(max_length=150, help_text="the author's name at the time")
+    text = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.CheckConstraint(condition=~Q(text=""), name="comment_says_something")]
+
+    def __str__(self) -> str:
+        return f"{self.actor} on {self.pair_id}"
 
 
 class Decision(AppendOnly):

@@ -9,15 +9,18 @@ CURATING = frozenset({Role.CURATOR, Role.OWNER})
 
 
 def role_of(user: User, dataset: Dataset) -> str | None:
-    """The user's role in the dataset, or None when they are not a member."""
+    """The user's role in the dataset, or None when they are not a member, or no longer."""
     return (
-        Membership.objects.filter(user=user, dataset=dataset).values_list("role", flat=True).first()
+        Membership.objects.filter(user=user, dataset=dataset, ended_at=None)
+        .values_list("role", flat=True)
+        .first()
     )
 
 
 def can_create_datasets(user: User) -> bool:
     """Everybody but those who only annotate."""
-    roles = set(Membership.objects.filter(user=user).values_list("role", flat=True))
+    memberships = Membership.objects.filter(user=user, ended_at=None)
+    roles = set(memberships.values_list("role", flat=True))
     return roles != {Role.ANNOTATOR}
 
 
@@ -37,3 +40,26 @@ def check_can_curate(user: User, dataset: Dataset) -> None:
         raise Forbidden(
             f"Only curators and owners of {dataset.name} may do this: ask an owner for the role."
         )
+
+
+def can_label(user: User, dataset: Dataset) -> bool:
+    """Every member may label; what they see while they do is the same for all of them."""
+    return role_of(user, dataset) is not None
+
+
+def check_can_label(user: User, dataset: Dataset) -> None:
+    if not can_label(user, dataset):
+        raise Forbidden(
+            f"You are not, or no longer, a member of {dataset.name}, so this was not kept: ask an "
+            f"owner."
+        )
+
+
+def can_manage_people(user: User, dataset: Dataset) -> bool:
+    """Owners invite people, give them roles and deactivate them."""
+    return role_of(user, dataset) == Role.OWNER
+
+
+def check_can_manage_people(user: User, dataset: Dataset) -> None:
+    if not can_manage_people(user, dataset):
+        raise Forbidden(f"Only owners of {dataset.name} may do this: ask one of them.")

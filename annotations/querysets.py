@@ -2,18 +2,34 @@
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
-from django.db.models import Count
+from django.db import models, transaction
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
+from curator.lib.append_only import AppendOnlyQuerySet
 
 if TYPE_CHECKING:
-    from annotations.models import Dataset, PreferencePair  # noqa: F401 - named in strings
+    from annotations.models import Dataset, Label, PreferencePair  # noqa: F401 - named in strings
     from curator.models import User
+
+PEOPLE = ("a", "b", "tie", "both_bad")  # what a pair counts of what people say
 
 
 class DatasetQuerySet(models.QuerySet["Dataset", "Dataset"]):
     def visible_to(self, user: "User") -> "DatasetQuerySet":
         """The datasets the user is a member of."""
-        return self.filter(memberships__user=user).distinct()
+        return self.filter(memberships__user=user, memberships__ended_at=None).distinct()
+
+
+class LabelQuerySet(AppendOnlyQuerySet["Label"]):
+    def current(self) -> "LabelQuerySet":
+        """What holds now of what was asked as work: not superseded, not taken back, neither
+        practice nor repeated."""
+        return self.filter(successor__isnull=True, occasion="").exclude(preference="withdrawn")
+
+    def judgements(self) -> "LabelQuerySet":
+        """The current labels that say something of the pair: all but those that skip it."""
+        return self.current().exclude(preference="skip")
 
 
 class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]):
@@ -21,7 +37,7 @@ class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]
         return self.filter(verdict="")
 
     def decided(self) -> "PreferencePairQuerySet":
-        return self.exclude(verdict="")
+        return self.filter(verdict__gt="")  # not `exclude`, of which no index knows anything
 
     def labelled(self) -> "PreferencePairQuerySet":
         """Pairs of which the source prefers one response."""
@@ -34,6 +50,30 @@ class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]
             .filter(review_priority__isnull=False)
             .order_by("-review_priority", "-id")
         )
+
+    def in_dispute(self) -> "PreferencePairQuerySet":
+        """Undecided pairs of which one person prefers A and another B."""
+        return self.undecided().filter(people_a__gt=0, people_b__gt=0)
+
+    def count_people(self) -> int:
+        """Set what people now say of these pairs from their labels, and return how many pairs
+        that are. Where one label is appended, counting up and down is cheaper.
+
+        The pairs are locked before they are counted: a single statement would wait for a vote that
+        is being kept, and then write what it had counted before. They are held until the caller's
+        transaction ends, so give it no more than a batch of them where others are at work.
+        """
+        # named late: the models are built from these querysets
+        labels: Any = self.model._meta.get_field("labels").related_model._default_manager
+        said = labels.judgements().filter(pair=OuterRef("pk"), annotator__kind="human")
+        counts = {}
+        for name in PEOPLE:
+            rows = said.filter(preference=name).order_by().values("pair")
+            counted = Subquery(rows.annotate(count=Count("pk")).values("count"))
+            counts[f"people_{name}"] = Coalesce(counted, 0, output_field=models.IntegerField())
+        with transaction.atomic(using=self.db):
+            held = self.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
+            return self.model._default_manager.filter(pk__in=list(held)).update(**counts)
 
     def containing(self, text: str) -> "PreferencePairQuerySet":
         """Pairs with the text anywhere in prompt or responses, whatever the case."""

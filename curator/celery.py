@@ -11,6 +11,9 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import celeryd_init, worker_ready, worker_shutdown
+from django.conf import settings
+
+from curator.lib.processes import give_way
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "curator.settings")
 # torch's threads sleep while they wait: spinning for each other on a busy machine of two cores
@@ -32,7 +35,8 @@ class BadWorkerSetup(SystemExit):
 
 @celeryd_init.connect
 def load_tasks(sender: str, options: dict[str, Any], **_: Any) -> None:
-    """Import the task modules of the worker's queues; refuse several processes on one device."""
+    """Import the task modules of the worker's queues; refuse several processes on one device. And
+    leave the processors to the web server where both want them."""
     queues = _names(options.get("queues")) or ["default"]
     unknown = sorted(set(queues) - set(TASK_MODULES))
     if unknown:
@@ -43,6 +47,7 @@ def load_tasks(sender: str, options: dict[str, Any], **_: Any) -> None:
         raise BadWorkerSetup(
             "A scoring worker owns one process per device: start it with --concurrency 1."
         )
+    give_way(settings.WORKER_NICENESS)
     # by now Celery has set Django up, and the worker has taken no message yet
     for queue in queues:
         for module in TASK_MODULES[queue]:

@@ -14,6 +14,10 @@ SILENCE = timedelta(seconds=20)
 class User(AbstractUser):
     """A person with a login."""
 
+    keys = models.JSONField(
+        default=dict, blank=True, help_text="keys of their own for labelling: action to key"
+    )
+
     @property
     def shown_name(self) -> str:
         return self.get_full_name() or self.username

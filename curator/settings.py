@@ -12,7 +12,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from environs import Env, validate
 
-from curator.lib import broker, home, sqlite
+from curator.lib import broker, home, sqlite, uploads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -39,6 +39,8 @@ LOG_LEVEL = env.str(
 BACKBONES = env.list("BACKBONES", ["minilm"])
 # where folders of reward models must lie that are registered from the browser
 CHECKPOINTS_FOLDER = Path(env.str("CHECKPOINTS_FOLDER", "") or CURATOR_HOME / "checkpoints")
+# how far workers stand back where processors are short: 0 not at all, 19 as far as can be
+WORKER_NICENESS = env.int("WORKER_NICENESS", 5, validate=validate.Range(min=0, max=19))
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", 4 * 1024**3)
 MAX_IMPORT_BYTES = env.int("MAX_IMPORT_BYTES", 16 * 1024**3)
 if not CURATOR_HTTPS:
@@ -75,11 +77,12 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # before CSRF, which reads the body: a stranger uploads nothing
     "curator.middleware.SignInMiddleware",
+    # as well: what is too large to be read is refused in the way that htmx asks for
+    "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
     "curator.middleware.RefusalMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -99,6 +102,7 @@ TEMPLATES = [
             "builtins": [
                 "django.contrib.humanize.templatetags.humanize",
                 "curator.templatetags.curator",
+                "annotations.templatetags.texts",
             ],
             "loaders": [
                 (
@@ -252,7 +256,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {"in_one_line": {"()": "curator.lib.uploads.InOneLine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django.request": {"level": "ERROR"}, "celery": {"level": LOG_LEVEL}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "celery": {"level": LOG_LEVEL},
+        **{name: {"filters": ["in_one_line"]} for name in uploads.LOGGERS},
+    },
 }

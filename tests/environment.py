@@ -23,6 +23,7 @@ os.environ["CURATOR_HOME"] = str(HOME)
 os.environ["SECRET_KEY"] = "for-tests-only"
 os.environ["LOG_LEVEL"] = "WARNING"
 os.environ["OMP_NUM_THREADS"] = "1"  # test processes share the cores
+os.environ["WORKER_NICENESS"] = "0"  # whoever waits for a worker in a test has nothing else to do
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright keeps an event loop here

@@ -10,15 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
+from annotations import blind, labelling, leasing
 from annotations import launch as annotations_launch
 from annotations import tasks as annotations_tasks
 from annotations.models import (
+    Annotator,
     Dataset,
     Export,
     Import,
+    Label,
+    Lease,
     Membership,
+    Occasion,
     PreferencePair,
     Role,
+    Round,
     Snapshot,
 )
 from curator.models import User
@@ -105,6 +113,96 @@ def pairs(into: Dataset, count: int = 3, **changes: Any) -> list[PreferencePair]
     done = imported(into, [row(number, **changes) for number in range(count)])
     assert done.status == Import.Status.DONE, done.problem
     return list(into.pairs.order_by("pk"))
+
+
+def annotator(into: Dataset, name: str) -> Annotator:
+    """A person who labels in the dataset, made a user and a member where they are not yet."""
+    person = User.objects.filter(username=name).first() or user(name)
+    role = {"role": Role.ANNOTATOR}
+    Membership.objects.get_or_create(dataset=into, user=person, defaults=role)
+    return leasing.annotator_for(person, into)
+
+
+def opened_round(
+    into: Dataset,
+    *,
+    name: str = "round",
+    labels: int = 1,
+    random_share: float = 0.0,
+    **options: Any,
+) -> Round:
+    """A round over the dataset's pairs, filled in this process."""
+    row = launch.start_round(
+        dataset=into,
+        name=name,
+        by=None,
+        labels_per_pair=labels,
+        random_share=random_share,
+        **options,
+    )
+    tasks.fill_round(round_id=row.pk)
+    row.refresh_from_db()
+    assert row.status == Round.Status.DONE, row.problem
+    return row
+
+
+def leased(by: Annotator) -> Lease:
+    """The pair that the annotator is asked next."""
+    lease = leasing.next_lease(by)
+    assert lease is not None, leasing.nothing_left(by)
+    return lease
+
+
+def voted(by: Annotator, lease: Lease, choice: str = "first", **answer: Any) -> Label:
+    """The label of the annotator's answer to a pair that was put to them."""
+    assert by.user is not None
+    given = labelling.Answer(choice, **answer)
+    based_on = lease.label_id
+    return labelling.vote(lease=lease, by=by.user, answer=given, based_on=based_on).label
+
+
+def labelled(by: Annotator, *choices: str, **answer: Any) -> list[Label]:
+    """One label after the other for what the annotator is asked; a choice of `a` or `b` is that
+    response, on whichever side it stands."""
+    return [_labelled(by, choice, **answer) for choice in choices]
+
+
+def said(by: Annotator, pair: PreferencePair, preference: str, **fields: Any) -> Label:
+    """A label that is simply there, however it came about."""
+    return Label.objects.create(pair=pair, annotator=by, preference=preference, **fields)
+
+
+def put(
+    by: Annotator,
+    pair: PreferencePair,
+    preference: str,
+    *,
+    occasion: Occasion = Occasion.WORK,
+    is_gold: bool = False,
+    **fields: Any,
+) -> Label:
+    """What somebody said of a pair that was put to them, as gold or for practice, say."""
+    fields = {"shown_first": "a", **fields}
+    label = said(by, pair, preference, occasion=occasion, **fields)
+    now = timezone.now()
+    Lease.objects.create(
+        annotator=by,
+        pair=pair,
+        occasion=occasion,
+        is_gold=is_gold,
+        shown_first=label.shown_first,
+        state=Lease.State.ANSWERED,
+        answered_at=now,
+        expires_at=now,
+        label=label,
+    )
+    return label
+
+
+def _labelled(by: Annotator, choice: str, **answer: Any) -> Label:
+    lease = leased(by)
+    said = blind.choice_of(lease, choice) if choice in ("a", "b") else choice
+    return voted(by, lease, said, **answer)
 
 
 def trained(into: Dataset, backbone: str, *, members: int = 4, name: str = "heads") -> Ensemble:

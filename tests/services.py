@@ -37,8 +37,9 @@ def main(command: list[str]) -> int:
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of our own on a free loopback port; its URL."""
+def postgresql(*, is_durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server of our own on a free loopback port; its URL. Tests need no durability,
+    which takes time; who measures does."""
     binaries = _postgresql_binaries()
     owner = _unprivileged_user()
     port = first_free(15432)
@@ -49,7 +50,8 @@ def postgresql() -> Iterator[str]:
         data, user = folder / "data", owner.pw_name if owner else None
         _run([binaries / "initdb", "--auth=trust", "--username=curator", "-D", data], user=user)
         listen = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
-        server = _start([binaries / "postgres", "-D", data, *listen, *DURABILITY_OFF], user=user)
+        options = [] if is_durable else DURABILITY_OFF
+        server = _start([binaries / "postgres", "-D", data, *listen, *options], user=user)
         ready = [str(binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
         with _stopped_afterwards(server):
             _wait("PostgreSQL", server, lambda: subprocess.run(ready, check=False).returncode == 0)

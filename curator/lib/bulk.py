@@ -1,4 +1,5 @@
-"""Many rows at once: copies inside the database, which Python never sees."""
+"""Many rows at once: copies inside the database, which Python never sees, and what its planner has
+to know of them."""
 
 from typing import Any
 
@@ -23,3 +24,18 @@ def insert_from_select(
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {table} ({into}) {select}", parameters)
         return int(cursor.rowcount)
+
+
+def refresh_statistics(*kinds: type[models.Model]) -> None:
+    """Let PostgreSQL count the rows of these tables now.
+
+    A table that is filled and emptied again is often vacuumed while it is empty. From then on,
+    however many rows it holds, it is planned for as if it had one, and joins over it take the
+    square of their number, until autovacuum comes by. SQLite plans by its indexes alone.
+    """
+    for kind in kinds:
+        connection = connections[router.db_for_write(kind)]
+        if connection.vendor != "postgresql":
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {connection.ops.quote_name(kind._meta.db_table)}")

@@ -1,8 +1,9 @@
-"""Who is working: a name for this process that no later one has, and whether its bearer still
-lives."""
+"""Who is working: a name for this process that no later one has, whether its bearer still lives,
+and who comes first where processors are short."""
 
 import os
 import socket
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def _stat(process: int) -> list[str]:
 def _boot() -> str:
     """Names this run of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+
+
+def give_way(niceness: int) -> None:
+    """Let others come first where processors are short: a person at a screen waits for the web
+    server now, and for our work later. 0 changes nothing, 19 lets everybody else pass."""
+    if niceness <= 0:
+        return
+    os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        # Linux weighs sessions before the processes in them: autogroup in sched(7)
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def end_at_once() -> None:

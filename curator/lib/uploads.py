@@ -1,10 +1,27 @@
-"""Uploads that are too large are read to their end and thrown away, so that the page can say so."""
+"""What is too large to be read: files are read to their end and thrown away, so that the page can
+say so, and everything else is refused with a sentence."""
 
+import logging
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.http import HttpRequest
+
+TOO_LARGE = 413
+TOO_MUCH: dict[type[SuspiciousOperation], str] = {
+    RequestDataTooBig: "What you sent is larger than {size} MiB, the most that is read at once: "
+    "shorten it.",
+    TooManyFieldsSent: "What you sent has more fields than are read at once: send less.",
+    TooManyFilesSent: "You sent more files than are read at once: send fewer.",
+}
+LOGGERS: tuple[str, ...] = tuple(f"django.security.{error.__name__}" for error in TOO_MUCH)
 
 
 class CappedUploadHandler(FileUploadHandler):
@@ -25,6 +42,25 @@ class CappedUploadHandler(FileUploadHandler):
 
     def file_complete(self, file_size: int) -> None:
         return None
+
+
+class InOneLine(logging.Filter):
+    """Makes of a request that was refused for its size one line of the log: it is no fault of the
+    code, so that no trace of it helps anybody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        path = getattr(getattr(record, "request", None), "path", "?")
+        record.msg, record.args = "%s: %s", (record.getMessage(), path)
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+        return True
+
+
+def too_much(error: Exception) -> str | None:
+    """The sentence for a request that is larger than what is read; None for any other error."""
+    size = f"{settings.DATA_UPLOAD_MAX_MEMORY_SIZE / 1024**2:.3g}"
+    found = (said for kind, said in TOO_MUCH.items() if isinstance(error, kind))
+    return next((said.format(size=size) for said in found), None)
 
 
 def is_too_large(request: HttpRequest) -> bool:

@@ -4,10 +4,10 @@ Strengths are (n,) mean standardised margins of labelled pairs, out-of-bag. In-s
 not come here: an ensemble that has seen the labels vouches for them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from curator.lib.intervals import Estimate
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,19 +17,6 @@ RATES = np.linspace(0.0, 0.495, 100)
 BINS = 400
 # of one degree of freedom: twice the fall in log-likelihood that bounds a 95 % interval
 CHI_SQUARE_95 = 3.841
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share with its 95 % interval."""
-
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
 
 
 def sigmoid(x: Floats) -> Floats:

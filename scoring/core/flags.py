@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scoring.core.calibration import Estimate, can_tell_noise
+from curator.lib.intervals import Estimate
+from scoring.core.calibration import can_tell_noise
 
 Floats = npt.NDArray[np.float64]
 Names = npt.NDArray[np.str_]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from curator.lib.intervals import Estimate
 from scoring.core import calibration, strength
-from scoring.core.calibration import Estimate
 from scoring.core.flags import Flagging, FlagRule, PercentileRule, flag, flag_by_percentile
 
 Floats = npt.NDArray[np.float64]

@@ -40,3 +40,20 @@ def test_a_scoring_worker_with_several_processes_on_one_device_is_refused() -> N
     )
     assert done.returncode != 0
     assert "start it with --concurrency 1" in done.stderr + done.stdout
+
+
+def test_a_worker_leaves_the_processors_to_the_web_server() -> None:
+    """Both may stand on one machine, and people wait for one of them."""
+    begin = "import os, curator.wsgi; from curator.celery import load_tasks; before = os.nice(0); "
+    work = "load_tasks('worker', {'queues': 'default'}); print(before, os.nice(0))"
+    done = subprocess.run(
+        [sys.executable, "-c", begin + work],
+        capture_output=True,
+        text=True,
+        cwd=settings.BASE_DIR,
+        env=os.environ | {"WORKER_NICENESS": "7", "LOG_LEVEL": "ERROR"},
+        check=True,
+        start_new_session=True,
+    )
+    before, after = map(int, done.stdout.split())
+    assert after == min(before + 7, 19)

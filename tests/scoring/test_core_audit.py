@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scoring.core import audit
-from scoring.core.intervals import wilson
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -101,35 +100,3 @@ def test_a_truth_of_one_kind_only_cannot_judge(wrong: bool) -> None:
     truth = np.full(3, wrong)
     with pytest.raises(ValueError, match="right labels and wrong ones"):
         audit.audit(np.arange(3.0), truth, flagged=truth)
-
-
-@pytest.mark.parametrize(
-    ("hits", "count", "low", "high"),
-    [
-        (0, 10, 0.0, 0.2775),
-        (5, 10, 0.2366, 0.7634),
-        (10, 10, 0.7225, 1.0),
-        (15, 148, 0.0624, 0.1605),  # Newcombe 1998, table I, as the next two
-        (81, 263, 0.2553, 0.3662),
-        (1, 29, 0.0061, 0.1718),
-    ],
-)
-def test_wilsons_interval_has_the_known_values(
-    hits: int, count: int, low: float, high: float
-) -> None:
-    found = wilson(hits, count)
-    assert found is not None
-    assert [found.low, found.high] == pytest.approx([low, high], abs=6e-5)
-
-
-@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilsons_interval_holds_the_share_and_lies_within_0_and_1(case: tuple[int, int]) -> None:
-    hits, count = case
-    found = wilson(hits, count)
-    assert found is not None
-    assert found.estimate == hits / count
-    assert 0.0 <= found.low <= found.estimate <= found.high <= 1.0
-
-
-def test_of_nothing_there_is_no_share() -> None:
-    assert wilson(0, 0) is None

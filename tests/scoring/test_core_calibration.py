@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.linear_model import LogisticRegression
 
+from curator.lib.intervals import Estimate
 from scoring.core import calibration
-from scoring.core.calibration import Estimate
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from curator.lib.intervals import Estimate
 from scoring.core import calibration, flags
-from scoring.core.calibration import Estimate
 from scoring.core.flags import (
     AMBIGUOUS,
     CLEAR,
