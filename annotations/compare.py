@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
+from operator import itemgetter
 
 WORD = re.compile(r"\s+|\w+|[^\w\s]")
 # matching costs up to the square of this; longer texts are only trimmed at both ends
@@ -53,18 +55,13 @@ def _shared(words: list[str], others: list[str]) -> int:
 def _segments(words: list[str], shared: set[int]) -> list[Segment]:
     """Neighbouring words of one kind, joined; white space between two marked words is marked
     with them."""
-    segments: list[Segment] = []
-    for position, word in enumerate(words):
-        differs = position not in shared
-        if (
-            word.isspace()
-            and not differs
-            and {position - 1, position + 1}.isdisjoint(shared)
-            and 0 < position < len(words) - 1
-        ):
-            differs = True
-        if segments and segments[-1].differs == differs:
-            segments[-1] = Segment(segments[-1].text + word, differs)
-        else:
-            segments.append(Segment(word, differs))
-    return segments
+    marked = [_differs(words, position, shared) for position in range(len(words))]
+    runs = groupby(zip(marked, words, strict=True), key=itemgetter(0))
+    return [Segment("".join(word for _, word in run), differs) for differs, run in runs]
+
+
+def _differs(words: list[str], position: int, shared: set[int]) -> bool:
+    if position not in shared:
+        return True
+    is_between = 0 < position < len(words) - 1 and {position - 1, position + 1}.isdisjoint(shared)
+    return is_between and words[position].isspace()

@@ -1,11 +1,26 @@
-"""Make datasets."""
+"""Make datasets, and set what annotators of them are asked."""
+
+from collections.abc import Sequence
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from annotations import permissions
+from annotations.formats.labels import LONGEST_ASPECT
 from annotations.models import Dataset, Membership, Role
+from annotations.rendering import NOT_PLAIN, is_plain_name
 from curator.lib.refusals import Refusal
 from curator.models import User
+
+MOST_ASKED = 8  # aspects; each is one more question of every pair
+LONGEST_GUIDELINES = 50_000
+MOST_BETWEEN = 1000  # pairs from one gold or repeated pair to the next
+
+
+class NotRules(Refusal):
+    """What annotators would be asked makes no sense."""
+
+    status = 422
 
 
 @transaction.atomic
@@ -17,6 +32,8 @@ def create_dataset(
     dataset = Dataset(
         slug=slug, name=name or slug, description=description, guidelines=guidelines, created_by=by
     )
+    if not is_plain_name(dataset.name):
+        raise Refusal(NOT_PLAIN)
     try:
         dataset.full_clean()
     except ValidationError as error:
@@ -28,12 +45,64 @@ def create_dataset(
 
 
 @transaction.atomic
+def set_rules(
+    *,
+    dataset: Dataset,
+    by: User,
+    guidelines: str,
+    aspects: Sequence[str],
+    asks_strength: bool,
+    requires_rationale: bool,
+    gold_every: int,
+    repeat_every: int,
+) -> None:
+    """What annotators of the dataset are asked from now on. Labels given before stay as they
+    are."""
+    permissions.check_can_curate(by, dataset)
+    check_aspects(aspects)
+    if len(guidelines) > LONGEST_GUIDELINES:
+        raise NotRules(f"The guidelines are longer than {LONGEST_GUIDELINES:,} characters.")
+    check_every(gold_every)
+    check_every(repeat_every)
+    dataset.guidelines, dataset.aspects = guidelines, list(aspects)
+    dataset.asks_strength, dataset.requires_rationale = asks_strength, requires_rationale
+    dataset.gold_every, dataset.repeat_every = gold_every, repeat_every
+    dataset.save(
+        update_fields=[
+            *("guidelines", "aspects", "asks_strength", "requires_rationale"),
+            *("gold_every", "repeat_every"),
+        ]
+    )
+
+
+def check_aspects(names: Sequence[str]) -> None:
+    """Raises NotRules for aspects that could not be asked."""
+    if len(names) > MOST_ASKED:
+        raise NotRules(
+            f"At most {MOST_ASKED} aspects: every one is a question asked of every pair."
+        )
+    if any(not name.strip() or len(name) > LONGEST_ASPECT for name in names):
+        raise NotRules(f"The name of an aspect has 1 to {LONGEST_ASPECT} characters.")
+    if not all(map(is_plain_name, names)):
+        raise NotRules("The name of an aspect is a plain word or two.")
+    if len({name.casefold() for name in names}) != len(names):
+        raise NotRules("Two aspects have the same name.")
+
+
+def check_every(pairs: int) -> None:
+    """Raises NotRules where one pair in so many cannot be set aside."""
+    if pairs == 1 or not 0 <= pairs <= MOST_BETWEEN:
+        raise NotRules(f"Choose 0 for none, or 2 to {MOST_BETWEEN:,}.")
+
+
+@transaction.atomic
 def add_member(*, dataset: Dataset, user: User, role: str) -> Membership:
-    """Give the user this role in the dataset, in place of the one they had."""
+    """Give the user this role in the dataset, in place of the one they had; a membership that has
+    ended is resumed."""
     if role not in Role.values:
         raise Refusal(f"The role {role!r} is not known: choose {', '.join(Role.values)}.")
     member, _ = Membership.objects.update_or_create(
-        dataset=dataset, user=user, defaults={"role": role}
+        dataset=dataset, user=user, defaults={"role": role, "ended_at": None}
     )
     return member
 

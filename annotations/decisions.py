@@ -101,14 +101,28 @@ def resulting_preference(source_preference: str, verdict: str) -> str:
         return str(Preference.TIE)
     if verdict == Verdict.FLIP:
         return {"a": "b", "b": "a"}[source_preference]
+    if verdict in (Verdict.PREFER_A, Verdict.PREFER_B):
+        return verdict
     return source_preference
 
 
+def verdict_for(source_preference: str, preferred: str) -> Verdict:
+    """What a person who prefers `a`, `b` or `tie` says of the pair's label: keep or flip where the
+    source prefers one response, else the preference itself."""
+    if preferred == source_preference:
+        return Verdict.KEEP
+    if preferred == Preference.TIE:
+        return Verdict.TIE
+    return Verdict.FLIP if source_preference in (Preference.A, Preference.B) else Verdict(preferred)
+
+
 def _check_makes_sense(pair: PreferencePair, verdict: Verdict) -> None:
-    if verdict not in (Verdict.KEEP, Verdict.FLIP, Verdict.TIE, Verdict.DROP):
+    if verdict in (Verdict.UNDECIDED, Verdict.SOFTEN):
         raise CannotDecide(
             f"“{verdict}” is not something a person decides: choose keep, flip, tie or drop."
         )
+    if verdict in (Verdict.PREFER_A, Verdict.PREFER_B) and pair.has_preference:
+        raise CannotDecide("The source prefers a response already: keep or flip its label.")
     if verdict == Verdict.FLIP and pair.source_preference not in (Preference.A, Preference.B):
         raise CannotDecide(
             "Only a label that prefers one response can be flipped: this pair has none."

@@ -10,7 +10,7 @@ from django.db.models.expressions import Combinable
 from annotations.models import Dataset, PreferencePair
 from curator.lib.batches import batches
 
-BATCH = 2000
+BATCH = 500  # pairs at once, for which whoever labels one of them may have to wait
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ def set_priorities(dataset: Dataset, priority: Combinable) -> Iterator[int]:
     """Give every pair of the dataset the priority that the expression says, null to leave it out
     of the queue. Step by step, so that nobody waits long for the database; yields how many pairs
     each step has reached."""
-    pair_ids = dataset.pairs.order_by("pk").values_list("pk", flat=True)
-    for batch in batches(pair_ids.iterator(), BATCH):
+    # all read before the first is written: SQLite lets no reader of an older state write
+    pair_ids = list(dataset.pairs.order_by("pk").values_list("pk", flat=True))
+    for batch in batches(pair_ids, BATCH):
         yield dataset.pairs.filter(pk__gte=batch[0], pk__lte=batch[-1]).update(
             review_priority=priority
         )

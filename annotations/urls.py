@@ -1,10 +1,110 @@
 from django.urls import path
 
-from annotations.views import datasets, imports, snapshots
+from annotations.views import (
+    comments,
+    datasets,
+    disputes,
+    imports,
+    labelling,
+    labelling_setup,
+    people,
+    snapshots,
+    team,
+)
 
 app_name = "annotations"
 
 urlpatterns = [
+    path("keys/", labelling.own_keys, name="keys"),
+    path("datasets/<slug:slug>/label/", labelling.label, name="label"),
+    path("datasets/<slug:slug>/label/<int:lease_id>/vote/", labelling.vote, name="vote"),
+    path("datasets/<slug:slug>/label/<int:lease_id>/draft/", labelling.draft, name="draft"),
+    path(
+        "datasets/<slug:slug>/label/<int:lease_id>/differences/",
+        labelling.differences,
+        name="label-differences",
+    ),
+    path("datasets/<slug:slug>/label/undo/", labelling.undo, name="label-undo"),
+    path("datasets/<slug:slug>/people/", people.index, name="people"),
+    path("datasets/<slug:slug>/people/<int:membership_id>/role/", people.role, name="people-role"),
+    path(
+        "datasets/<slug:slug>/people/<int:membership_id>/deactivate/",
+        people.deactivate,
+        name="people-deactivate",
+    ),
+    path(
+        "datasets/<slug:slug>/people/<int:membership_id>/reactivate/",
+        people.reactivate,
+        name="people-reactivate",
+    ),
+    path(
+        "datasets/<slug:slug>/people/<int:membership_id>/link/",
+        people.new_link,
+        name="people-link",
+    ),
+    path("datasets/<slug:slug>/team/", team.index, name="team"),
+    path("datasets/<slug:slug>/team/own/", team.own, name="own-figures"),
+    path("datasets/<slug:slug>/team/<int:annotator_id>/", team.annotator, name="annotator"),
+    path(
+        "datasets/<slug:slug>/label/<int:lease_id>/comment/",
+        comments.comment_on_lease,
+        name="label-comment",
+    ),
+    path("datasets/<slug:slug>/labelling/", labelling_setup.index, name="labelling"),
+    path(
+        "datasets/<slug:slug>/labelling/rounds/<int:round_id>/close/",
+        labelling_setup.close_round,
+        name="round-close",
+    ),
+    path(
+        "datasets/<slug:slug>/labelling/rounds/<int:round_id>/reopen/",
+        labelling_setup.reopen_round,
+        name="round-reopen",
+    ),
+    path("datasets/<slug:slug>/labelling/rules/", labelling_setup.rules, name="labelling-rules"),
+    path(
+        "datasets/<slug:slug>/labelling/comments/",
+        labelling_setup.comments,
+        name="all-comments",
+    ),
+    path(
+        "datasets/<slug:slug>/labelling/rules/preview/",
+        labelling_setup.preview,
+        name="rules-preview",
+    ),
+    path("datasets/<slug:slug>/labelling/gold/", labelling_setup.gold_pairs, name="gold-pairs"),
+    path(
+        "datasets/<slug:slug>/labelling/gold/<int:gold_id>/retire/",
+        labelling_setup.retire_gold,
+        name="gold-retire",
+    ),
+    path(
+        "datasets/<slug:slug>/labelling/gold/<int:gold_id>/use-again/",
+        labelling_setup.use_gold_again,
+        name="gold-use-again",
+    ),
+    path(
+        "datasets/<slug:slug>/labels.<str:layout>",
+        labelling_setup.download,
+        name="labels-download",
+    ),
+    path("datasets/<slug:slug>/disputes/", disputes.next_dispute, name="disputes"),
+    path("datasets/<slug:slug>/disputes/end/", disputes.end, name="disputes-end"),
+    path("datasets/<slug:slug>/disputes/undo/", disputes.undo, name="dispute-undo"),
+    path("datasets/<slug:slug>/disputes/<int:pair_id>/", disputes.dispute, name="dispute"),
+    path(
+        "datasets/<slug:slug>/disputes/<int:pair_id>/resolve/",
+        disputes.resolve,
+        name="dispute-resolve",
+    ),
+    path("datasets/<slug:slug>/disputes/<int:pair_id>/skip/", disputes.skip, name="dispute-skip"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/comments/", comments.comment, name="comments"),
+    path(
+        "datasets/<slug:slug>/pairs/<int:pair_id>/second-opinion/",
+        comments.second_opinion,
+        name="second-opinion",
+    ),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/gold/", comments.gold, name="gold"),
     path("datasets/new/", datasets.new, name="dataset-new"),
     path("datasets/<slug:slug>/imports/", imports.new, name="import-new"),
     path("datasets/<slug:slug>/imports/<int:import_id>/", imports.detail, name="import"),

@@ -6,16 +6,16 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render, resolve_url
 from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from curator import presence, sign_in_links
 from curator.celery import TASK_MODULES
-from curator.lib import broker
+from curator.lib import broker, uploads
+from curator.lib.addresses import local_address
 from curator.middleware import refused
 
 
@@ -35,11 +35,8 @@ def sign_in_link(request: HttpRequest, mark: str, token: str) -> HttpResponse:
             {"person": user, "next": request.GET.get("next", "")},
         )
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-    target = request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return redirect(target if safe and target else settings.LOGIN_REDIRECT_URL)
+    target = local_address(request.POST.get("next", ""))
+    return HttpResponseRedirect(target or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 
 def locked_out(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
@@ -63,6 +60,9 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    sentence = uploads.too_much(exception)
+    if sentence:
+        return refused(request, sentence, uploads.TOO_LARGE)
     return _in_place(request, "The server did not understand the request.", 400)
 
 

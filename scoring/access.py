@@ -43,7 +43,9 @@ def checkpoint_to_watch(user: User, name: str) -> Checkpoint:
 def ensembles_with(user: User, checkpoint: Checkpoint) -> QuerySet[Ensemble]:
     """The ensembles that the model is a member of, in datasets that the user curates."""
     curated = Dataset.objects.filter(
-        memberships__user=user, memberships__role__in=permissions.CURATING
+        memberships__user=user,
+        memberships__ended_at=None,
+        memberships__role__in=permissions.CURATING,
     )
     found = Ensemble.objects.filter(members__checkpoint=checkpoint, dataset__in=curated)
     return found.select_related("dataset").distinct()

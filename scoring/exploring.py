@@ -1,7 +1,7 @@
 """A page of a dataset's pairs under a filter, by keyset: the next page begins after the last row
 of this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ UNFLAGGED = "none"
 UNSCORED = "unscored"
 LARGEST_ID = 2**63 - 1
 MOST_COUNTED = 1000
+CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,20 @@ def count(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> int:
     else:
         found = _scores(run, filters)
     return (found[:MOST_COUNTED] if filters.text else found).count()
+
+
+def pair_ids(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> Iterator[int]:
+    """The ids of all pairs that pass the filter. Where it asks neither for a flag nor for a
+    strength, that includes those without a label and those that the run has not scored."""
+    found: QuerySet[Any]
+    strengths = (filters.strength_from, filters.strength_to)
+    if not filters.flag and strengths == (None, None):
+        found = dataset.pairs.filter(_conditions(filters, prefix="")).values_list("pk", flat=True)
+    elif run is None or filters.flag == UNSCORED:
+        found = _unscored(dataset, run, filters).values_list("pk", flat=True)
+    else:
+        found = _scores(run, filters).values_list("pair_id", flat=True)
+    return found.order_by().iterator(chunk_size=CHUNK)
 
 
 def _scores(run: ScoringRun, filters: Filters) -> "QuerySet[PairScore]":

@@ -6,8 +6,11 @@ from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
+from annotations import rounds
+from annotations.forms import BoundedKeys, PersonField, members_of
 from annotations.models import Dataset, Verdict
 from curator.lib.work import Work
+from curator.models import User
 from scoring import comparing, exploring, launch
 from scoring.core.options import SWITCH, Attention, EngineOptions
 from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
@@ -53,6 +56,47 @@ class ExploreForm(forms.Form):
         return exploring.Filters(**given)
 
 
+class RoundForm(forms.Form):
+    """Who labels a slice of the dataset, and how often each pair."""
+
+    name = forms.CharField(max_length=rounds.LONGEST_NAME)
+    labels_per_pair = forms.IntegerField(
+        initial=1,
+        min_value=1,
+        max_value=rounds.MOST_LABELS,
+        label="Labels per pair",
+        help_text="By as many people. Two or more show how far people agree.",
+    )
+    random_percent = forms.IntegerField(
+        initial=10,
+        min_value=0,
+        max_value=100,
+        label="Share at random, in %",
+        help_text="The rest comes by priority, the most doubtful first. What is drawn at random "
+        "speaks for the whole slice: it tells how many labels are wrong, not only how many of the "
+        "doubtful ones.",
+    )
+    annotators = PersonField(
+        queryset=User.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label="Only these people",
+        help_text="Nobody chosen: everybody.",
+    )
+
+    def __init__(self, dataset: Dataset, data: QueryDict | None = None) -> None:
+        name = f"Round {dataset.rounds.filter(pair=None).count() + 1}"
+        super().__init__(data, initial={"name": name}, auto_id="round_%s")
+        people: Any = self.fields["annotators"]  # a field of users, as declared above
+        people.queryset = members_of(dataset)
+
+    def values(self) -> dict[str, Any]:
+        """What a round is started with."""
+        given = dict(self.cleaned_data)
+        share = given.pop("random_percent") / 100
+        return {**given, "random_share": share}
+
+
 class TrainingForm(forms.Form):
     name = forms.CharField(max_length=60)
     members = forms.IntegerField(
@@ -82,7 +126,7 @@ else:
     CheckpointsField = forms.ModelMultipleChoiceField  # takes no type argument at run time
 
 
-class MembersField(CheckpointsField):
+class MembersField(BoundedKeys, CheckpointsField):
     """Registered models to choose from, each with what it is."""
 
     def label_from_instance(self, obj: Checkpoint) -> str:

@@ -1,23 +1,24 @@
 """Start long work: write the row that the user watches, then ring for a worker once it is
 committed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from annotations import permissions
-from annotations.models import Dataset
+from annotations import permissions, rounds
+from annotations.models import Dataset, Round
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import assembling, shards
+from scoring import assembling, routing, shards
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
 from scoring.core.references import is_hub_id, is_within
+from scoring.exploring import Filters
 from scoring.models import (
     Audit,
     Checkpoint,
@@ -33,6 +34,7 @@ DEFAULT_BACKBONE = "minilm"
 DEFAULT_MEMBERS = 10
 MOST_MEMBERS = 100
 FEWEST_PAIRS = 20
+FILL_ROUND = "scoring.tasks.fill_round"
 RULES: dict[str, type[FlagRule | PercentileRule]] = {
     Mode.OUT_OF_BAG: FlagRule,
     Mode.IN_SAMPLE: PercentileRule,
@@ -284,3 +286,47 @@ def start_again(run: TrainingRun | ScoringRun, *, by: User | None) -> None:
     if not shards.retry(run):
         raise Refusal("Only a run that failed, was cancelled or lacks shards can be started again.")
     transaction.on_commit(lambda: shards.go_on(type(run)._default_manager.get(pk=run.pk)))
+
+
+@transaction.atomic
+def start_round(
+    *,
+    dataset: Dataset,
+    name: str,
+    by: User | None,
+    labels_per_pair: int = 1,
+    random_share: float = 0.1,
+    annotators: Iterable[User] = (),
+    filters: Filters | None = None,
+    flags: Sequence[str] = (),
+) -> Round:
+    """Put the pairs that pass the filter to annotators, or to those named; several `flags` stand in
+    place of the filter's one. Without either, the whole dataset. It fills in the background, and
+    pairs can be labelled from the first on."""
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    stored = routing.as_stored(filters, flags)
+    routing.check(dataset, stored)
+    row = rounds.plan(
+        dataset=dataset,
+        name=name,
+        by=by,
+        labels_per_pair=labels_per_pair,
+        random_share=random_share,
+        annotators=annotators,
+        filter=stored,
+    )
+    ring_on_commit(FILL_ROUND, round_id=row.pk)
+    return row
+
+
+@transaction.atomic
+def fill_again(round: Round, *, by: User | None) -> None:
+    """Add to an open round the pairs that pass its filter by now, or go on where filling failed."""
+    if by is not None:
+        permissions.check_can_curate(by, round.dataset)
+    if round.closed_at is not None or round.pair_id is not None:
+        raise Refusal("Only an open round of many pairs can be filled again.")
+    if not work.requeue(round, also_done=True):
+        raise Refusal("This round is being filled now: wait for its end.")
+    ring_on_commit(FILL_ROUND, round_id=round.pk)

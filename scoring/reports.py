@@ -14,10 +14,9 @@ from django.utils import timezone
 
 from annotations.models import Dataset, Import, Verdict
 from curator.lib import work
+from curator.lib.intervals import Estimate, wilson
 from curator.lib.work import Work
 from scoring.core.adaptive import Savings
-from scoring.core.calibration import Estimate
-from scoring.core.intervals import wilson
 from scoring.core.options import EngineOptions
 from scoring.models import (
     Checkpoint,

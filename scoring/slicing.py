@@ -17,7 +17,7 @@ FEWEST_TOKENS = 16_384
 MOST_TOKENS = 4_000_000
 FEWEST_SHARDS = 16  # of a large dataset, so that several workers have something to do
 MOST_PAIRS = 256  # embedded by one task
-MOST_SCORED_PAIRS = 8192
+MOST_SCORED_PAIRS = 2048  # bounds what a worker holds of texts and tokens
 FEWEST_MARGINS = 2  # of a pair, before anything can be said of how far its members differ
 COMMON_SHARE = 0.5  # of the layers, from which on members are cheaper together than apart
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from django.db.models import F, OuterRef, Subquery, Sum
 
-from annotations import queue
+from annotations import queue, rounds
 from annotations.models import Preference
 from curator.lib import work
 from curator.lib.batches import batches
@@ -253,6 +253,8 @@ def _hand_over_priorities(run: ScoringRun) -> None:
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk")).exclude(flag="")
     priority = Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])
     for _ in queue.set_priorities(run.dataset, priority):
+        work.renew(run)
+    for _ in rounds.reorder(run.dataset):
         work.renew(run)
 
 

@@ -3,8 +3,10 @@ torch."""
 
 from celery import shared_task
 
+from annotations.models import Round
 from curator.lib import work
-from scoring import planning, shards, strengths
+from curator.lib.doorbell import is_quiet, ring
+from scoring import launch, planning, routing, shards, strengths
 from scoring.models import ScoringRun, TrainingRun
 
 
@@ -24,5 +26,13 @@ def finish_scoring(*, run_id: int) -> None:
 
 
 @shared_task
+def fill_round(*, round_id: int) -> None:
+    work.perform(Round, round_id, routing.fill)
+
+
+@shared_task
 def sweep() -> None:
+    """Ring for runs that are due, and for rounds that nobody has filled."""
     shards.sweep()
+    for round_id in work.due(Round, unheard=shards.UNHEARD, quiet=is_quiet("default")):
+        ring(launch.FILL_ROUND, round_id=round_id)

@@ -5,10 +5,12 @@ from scoring.models import ENSEMBLE_NAME
 from scoring.views import (
     checkpoints,
     comparison,
+    consensus,
     datasets,
     ensembles,
     explore,
     review,
+    rounds,
     snapshots,
 )
 
@@ -33,6 +35,15 @@ urlpatterns = [
     path("datasets/<slug:slug>/pairs/<int:pair_id>/", review.pair, name="pair"),
     path("datasets/<slug:slug>/pairs/<int:pair_id>/decide/", review.decide, name="decide"),
     path("datasets/<slug:slug>/pairs/<int:pair_id>/skip/", review.skip, name="skip"),
+    path(
+        "datasets/<slug:slug>/pairs/<int:pair_id>/evidence/", review.evidence, name="pair-evidence"
+    ),
+    path("datasets/<slug:slug>/rounds/new/", rounds.new, name="round-new"),
+    path(
+        "datasets/<slug:slug>/rounds/<int:round_id>/again/", rounds.fill_again, name="round-again"
+    ),
+    path("datasets/<slug:slug>/agreement/", consensus.page, name="agreement"),
+    path("datasets/<slug:slug>/consensus/", consensus.fragment, name="consensus"),
     path("datasets/<slug:slug>/review/", review.next_pair, name="review"),
     path("datasets/<slug:slug>/review/end/", review.end, name="review-end"),
     path("datasets/<slug:slug>/review/undo/", review.undo, name="undo"),

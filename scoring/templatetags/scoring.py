@@ -3,11 +3,8 @@
 from typing import Any
 
 from django import template
-from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
 
 from annotations.models import PreferencePair
-from annotations.rendering import to_html
 from curator.lib.work import Work
 
 register = template.Library()
@@ -28,13 +25,6 @@ def preferred_text(pair: PreferencePair) -> str:
     """The beginning of the response that the source prefers, on one line."""
     response = pair.response_b if pair.source_preference == "b" else pair.response_a
     return " ".join(response[0]["content"].split())
-
-
-@register.filter
-def formatted(text: str) -> SafeString:
-    """A text of a model as formatted HTML; as it is where it is too long for that."""
-    html = to_html(text)
-    return format_html('<div class="plain">{}</div>', text) if html is None else mark_safe(html)  # noqa: S308 - rendered by an allow-list
 
 
 @register.filter

@@ -6,6 +6,7 @@ from django.views.decorators.http import require_GET
 
 from annotations import access, permissions
 from annotations.models import Dataset
+from annotations.views import labelling
 from curator import presence
 from curator.requests import SignedInRequest
 from scoring import figures, reports
@@ -28,7 +29,7 @@ def index(request: SignedInRequest) -> HttpResponse:
 def overview(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset(request.user, slug)
     if not permissions.can_curate(request.user, dataset):
-        return render(request, "annotations/for_annotators.html", {"dataset": dataset})
+        return labelling.home(request, dataset)
     standing = reports.standing(dataset)
     run = standing.run
     context = {"dataset": dataset, "standing": standing, "run": run, "flags": Flag}

@@ -14,13 +14,13 @@ from django_htmx.http import push_url
 from annotations import access, compare, decisions, queue
 from annotations.forms import DecisionForm
 from annotations.models import Annotator, Dataset, Decision, Label, PreferencePair, Verdict
+from annotations.views import beside
+from annotations.views.trails import Trail
 from curator.lib.refusals import Conflict, Refusal
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import reports
 from scoring.evidence import Evidence, evidence_for
 from scoring.models import Flag, ScoringRun
-
-LONGEST_TRAIL = 100
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,23 @@ def pair(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     return _show(request, found.dataset, found)
 
 
+@never_cache
+@require_GET
+def evidence(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    """What the models say of the pair, as a part of other pages."""
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    run = ScoringRun.objects.current(found.dataset)
+    context = {"dataset": found.dataset, "pair": found, "evidence": evidence_for(found, run)}
+    return render(request, "scoring/_evidence.html", context)
+
+
 @require_POST
 def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     found = access.pair_to_curate(request.user, slug, pair_id)
     form = DecisionForm(request.POST)
     if not form.is_valid():
         raise Refusal("Choose keep, flip, tie or drop.")
-    evidence = evidence_for(found, ScoringRun.objects.current(found.dataset))
+    seen = evidence_for(found, ScoringRun.objects.current(found.dataset))
     try:
         decision = decisions.decide(
             pair=found,
@@ -75,12 +85,12 @@ def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
             by=request.user,
             based_on=form.cleaned_data["based_on"],
             reason=form.cleaned_data["reason"],
-            evidence=evidence.as_dict() if evidence else None,
+            evidence=seen.as_dict() if seen else None,
         )
     except Conflict as conflict:
         found.refresh_from_db()
         return _show(request, found.dataset, found, conflict=conflict)
-    _leave_trail(request, found, decision)
+    _trail(request, found.dataset).leave(found, decision)
     return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
 
 
@@ -88,7 +98,7 @@ def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
 def skip(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     """Leave the pair undecided and go on; it comes again when the queue is begun anew."""
     found = access.pair_to_curate(request.user, slug, pair_id)
-    _leave_trail(request, found, None)
+    _trail(request, found.dataset).leave(found, None)
     return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
 
 
@@ -96,14 +106,13 @@ def skip(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
 def undo(request: SignedInRequest, slug: str) -> HttpResponse:
     """Take the user's last step back and show its pair again."""
     dataset = access.dataset_to_curate(request.user, slug)
-    trail = request.session.get(_trail_name(dataset), [])
-    if not trail:
+    step = _trail(request, dataset).go_back()
+    if step is None:
         raise Refusal(
             "There is nothing to undo: you have not decided a pair of this dataset since you "
             "signed in."
         )
-    pair_id, decision_id = trail.pop()
-    request.session[_trail_name(dataset)] = trail
+    pair_id, decision_id = step
     found = access.pair_to_curate(request.user, slug, pair_id)
     if decision_id is not None:
         decision = Decision.objects.get(pk=decision_id, pair=found)
@@ -150,13 +159,13 @@ def _show(
         "run": run,
         "queue": queue.state(dataset),
         "precision": reports.flag_precision(run, Flag.FLIPPED) if run else None,
-        "can_undo": bool(request.session.get(_trail_name(dataset))),
+        "can_undo": bool(_trail(request, dataset)),
         "conflict": conflict,
     }
     if found is None:
         context["has_pairs"] = dataset.pairs.exists()
     if found is not None:
-        context |= _pair_context(found, run)
+        context |= _pair_context(found, run) | beside.beside(found)
     template = "scoring/_review.html" if wants_fragment(request) else "scoring/review.html"
     return render(request, template, context, status=conflict.status if conflict else 200)
 
@@ -166,19 +175,19 @@ def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, An
     diff = None
     if len(found.response_a) == len(found.response_b) == 1:
         diff = compare.word_diff(found.response_a[0]["content"], found.response_b[0]["content"])
-    evidence = evidence_for(found, run)
-    current = found.labels.filter(successor__isnull=True).select_related("annotator")
+    seen = evidence_for(found, run)
+    current = Label.objects.current().filter(pair=found).select_related("annotator__user")
     labels = list(current.order_by("annotator__kind", "pk"))
     return {
         "pair": found,
         "sides": [
-            Side("A", "a", found.response_a, diff[0] if diff else None, labels, evidence),
-            Side("B", "b", found.response_b, diff[1] if diff else None, labels, evidence),
+            Side("A", "a", found.response_a, diff[0] if diff else None, labels, seen),
+            Side("B", "b", found.response_b, diff[1] if diff else None, labels, seen),
         ],
         "has_diff": diff is not None,
         "earlier_turns": found.prompt[:-1],
         "last_turn": found.prompt[-1],
-        "evidence": evidence,
+        "evidence": seen,
         "latest": decisions.latest_decision(found),
         "history": found.decisions.order_by("-pk"),
         "labels": labels,
@@ -191,14 +200,5 @@ def _counted(count: int, kind: Annotator.Kind) -> str:
     return f"{count} {kind.label if count == 1 else several}"
 
 
-def _leave_trail(
-    request: SignedInRequest, found: PreferencePair, decision: Decision | None
-) -> None:
-    """Remember the step so that undo can take it back; the pair id alone is a skip."""
-    name = _trail_name(found.dataset)
-    trail = [*request.session.get(name, []), [found.pk, decision.pk if decision else None]]
-    request.session[name] = trail[-LONGEST_TRAIL:]
-
-
-def _trail_name(dataset: Dataset) -> str:
-    return f"review-trail-{dataset.pk}"
+def _trail(request: SignedInRequest, dataset: Dataset) -> Trail:
+    return Trail(request, f"review-trail-{dataset.pk}")

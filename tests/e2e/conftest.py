@@ -1,12 +1,13 @@
 """A real browser on a real server. Skipped, with the reason, where no Chromium is installed."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.test import Client
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from curator.models import User
 from tests import scenarios
@@ -19,6 +20,7 @@ SWITCHES = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
+expect.set_options(timeout=20_000)  # two browsers, two servers and CI's other work share two cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,6 +61,23 @@ def troubles(page: Page) -> Iterator[list[str]]:
     page.on("pageerror", lambda error: found.append(str(error)))
     yield found
     assert found == []
+
+
+@pytest.fixture
+def accessible() -> Callable[[Page], None]:
+    """Fails where axe finds something serious or critical on the page as it stands."""
+
+    def check(page: Page) -> None:
+        violations = Axe().run(page).response["violations"]
+        serious = [
+            f"{found['id']}: {found['help']} at {node['target']}"
+            for found in violations
+            if found["impact"] in ("serious", "critical")
+            for node in found["nodes"]
+        ]
+        assert serious == [], "\n".join(serious)
+
+    return check
 
 
 def sign_in(context: BrowserContext, live_server: Any, person: User) -> None:

@@ -7,15 +7,61 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from annotations import golds
 from curator.models import User
 from tests import factories
 from tests.scenarios import Scene
 
 OPEN = {"sign-in", "sign-in-link", "health", "favicon"}  # to anybody
-SIGNED_IN = {"scoring:datasets", "annotations:dataset-new", "machinery", "sign-out"}
+SIGNED_IN = {
+    "scoring:datasets",
+    "annotations:dataset-new",
+    "annotations:keys",
+    "machinery",
+    "sign-out",
+}
 NOT_ANNOTATORS = {"scoring:models", "scoring:model", "scoring:model-again"}  # to all but those
-MEMBERS = {"scoring:overview"}
+MEMBERS = {
+    "scoring:overview",
+    "annotations:label",
+    "annotations:label-undo",
+    "annotations:own-figures",
+}
+HOLDERS = {  # whose lease it is, and nobody else
+    "annotations:vote",
+    "annotations:draft",
+    "annotations:label-differences",
+    "annotations:label-comment",
+}
+OWN_FIGURES = {"annotations:annotator"}  # curators see those of all, annotators their own
+OWNERS = {
+    "annotations:people-role",
+    "annotations:people-deactivate",
+    "annotations:people-reactivate",
+    "annotations:people-link",
+}
 CURATORS = {
+    "annotations:comments",
+    "annotations:dispute",
+    "annotations:dispute-resolve",
+    "annotations:dispute-skip",
+    "annotations:dispute-undo",
+    "annotations:disputes",
+    "annotations:disputes-end",
+    "annotations:gold",
+    "annotations:all-comments",
+    "annotations:gold-pairs",
+    "annotations:gold-retire",
+    "annotations:gold-use-again",
+    "annotations:labelling",
+    "annotations:labelling-rules",
+    "annotations:labels-download",
+    "annotations:people",
+    "annotations:round-close",
+    "annotations:round-reopen",
+    "annotations:rules-preview",
+    "annotations:second-opinion",
+    "annotations:team",
     "annotations:import-new",
     "annotations:import",
     "annotations:import-cancel",
@@ -23,8 +69,13 @@ CURATORS = {
     "annotations:snapshot",
     "annotations:export",
     "annotations:download",
+    "scoring:agreement",
+    "scoring:consensus",
     "scoring:pairs",
     "scoring:pair",
+    "scoring:pair-evidence",
+    "scoring:round-again",
+    "scoring:round-new",
     "scoring:decide",
     "scoring:skip",
     "scoring:review",
@@ -47,6 +98,26 @@ CURATORS = {
     "scoring:snapshots",
 }
 CHANGING = {  # addresses that only take POST
+    "annotations:comments",
+    "annotations:dispute-resolve",
+    "annotations:dispute-skip",
+    "annotations:dispute-undo",
+    "annotations:draft",
+    "annotations:gold",
+    "annotations:gold-retire",
+    "annotations:gold-use-again",
+    "annotations:label-comment",
+    "annotations:label-undo",
+    "annotations:people-deactivate",
+    "annotations:people-link",
+    "annotations:people-reactivate",
+    "annotations:people-role",
+    "annotations:round-close",
+    "annotations:round-reopen",
+    "annotations:rules-preview",
+    "annotations:second-opinion",
+    "annotations:vote",
+    "scoring:round-again",
     "annotations:import-cancel",
     "annotations:export",
     "scoring:decide",
@@ -85,6 +156,8 @@ def address(name: str, scene: Scene) -> str:
         "model": scene.checkpoint.name,
         "run_id": scene.run.pk,
         "other_id": scene.run.pk,
+        "layout": "jsonl",
+        **labelling_of(scene),
     }
     namespace, _, short = name.rpartition(":")
     resolver: Any = get_resolver()
@@ -92,6 +165,22 @@ def address(name: str, scene: Scene) -> str:
         resolver = resolver.namespace_dict[namespace][1]
     [(_, arguments)] = resolver.reverse_dict.getlist(short)[0][0]
     return reverse(name, kwargs={argument: values[argument] for argument in arguments})
+
+
+def labelling_of(scene: Scene) -> dict[str, int]:
+    """A round, a gold pair, and the annotator with a pair in their hands."""
+    annotator = factories.annotator(scene.dataset, scene.annotator.username)
+    if not scene.dataset.rounds.exists():
+        factories.opened_round(scene.dataset)
+    lease = annotator.leases.first() or factories.leased(annotator)
+    known = golds.known_of(scene.pair) or golds.mark(pair=scene.pair, preference="a", by=None)
+    return {
+        "annotator_id": annotator.pk,
+        "gold_id": known.pk,
+        "lease_id": lease.pk,
+        "membership_id": scene.dataset.memberships.get(user=scene.annotator).pk,
+        "round_id": scene.dataset.rounds.order_by("pk")[0].pk,
+    }
 
 
 def ask(person: User, name: str, scene: Scene) -> int:
@@ -111,7 +200,7 @@ def close_file(response: Any) -> None:
 
 def test_every_address_is_in_one_of_the_groups() -> None:
     """A new page is not reachable by accident: it must be named here."""
-    groups = [OPEN, SIGNED_IN, NOT_ANNOTATORS, MEMBERS, CURATORS]
+    groups = [OPEN, SIGNED_IN, NOT_ANNOTATORS, MEMBERS, HOLDERS, OWN_FIGURES, CURATORS, OWNERS]
     found = {name for name in names(get_resolver().url_patterns) if not name.startswith("api:")}
     assert found == set().union(*groups)  # of the API, test_api says who may open what
     assert sum(map(len, groups)) == len(set().union(*groups))
@@ -119,29 +208,43 @@ def test_every_address_is_in_one_of_the_groups() -> None:
 
 @pytest.mark.django_db
 def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(client: Client, scene: Scene) -> None:
-    for name in SIGNED_IN | NOT_ANNOTATORS | MEMBERS | CURATORS:
+    members = MEMBERS | HOLDERS | OWN_FIGURES | CURATORS | OWNERS
+    for name in SIGNED_IN | NOT_ANNOTATORS | members:
         for response in (client.get(address(name, scene)), client.post(address(name, scene))):
             assert response.status_code == 302, name
             assert response["Location"].startswith("/sign-in/"), name
 
 
 def test_a_stranger_does_not_learn_that_the_dataset_exists(scene: Scene) -> None:
-    for name in MEMBERS | CURATORS:
+    for name in MEMBERS | HOLDERS | OWN_FIGURES | CURATORS | OWNERS:
         assert ask(scene.stranger, name, scene) == 404, name
 
 
 def test_an_annotator_sees_the_guidelines_and_nothing_of_scores_or_labels(scene: Scene) -> None:
-    for name in CURATORS:
+    for name in CURATORS | OWNERS:
         assert ask(scene.annotator, name, scene) == 403, name
-    for name in MEMBERS:
-        assert ask(scene.annotator, name, scene) == 200, name
+    for name in MEMBERS | OWN_FIGURES:
+        assert ask(scene.annotator, name, scene) in (200, 302, 400), name
+
+
+def test_a_pair_in_somebodys_hands_is_theirs_alone(scene: Scene) -> None:
+    for name in sorted(HOLDERS):
+        assert ask(scene.annotator, name, scene) in (200, 204, 422), name
+        for person in (scene.owner, scene.curator):
+            assert ask(person, name, scene) == 404, name
 
 
 @pytest.mark.parametrize("kind", ["curator", "owner"])
 def test_curators_and_owners_reach_everything(scene: Scene, kind: str) -> None:
     person: User = getattr(scene, kind)
-    for name in sorted(MEMBERS | CURATORS):
+    for name in sorted(MEMBERS | OWN_FIGURES | CURATORS):
         assert ask(person, name, scene) in (200, 302, 400, 409, 422), name
+
+
+def test_only_owners_change_who_is_a_member(scene: Scene) -> None:
+    for name in sorted(OWNERS):
+        assert ask(scene.curator, name, scene) == 403, name
+        assert ask(scene.owner, name, scene) in (200, 302, 400), name
 
 
 def test_registered_models_are_for_all_but_those_who_only_annotate(scene: Scene) -> None:
@@ -167,7 +270,7 @@ def test_an_object_is_not_reached_through_another_dataset(scene: Scene) -> None:
     other = factories.dataset("other", curators=[scene.stranger])
     client = Client()
     client.force_login(scene.stranger)
-    for name in CURATORS - CHANGING:
+    for name in (CURATORS | OWN_FIGURES) - CHANGING:
         url = address(name, scene).replace("/scene/", f"/{other.slug}/")
         with_object = url.count("/") > 4 and any(part.isdigit() for part in url.split("/"))
         if with_object:
@@ -184,7 +287,7 @@ def test_a_form_without_its_token_is_refused(scene: Scene) -> None:
 
 def test_every_page_forbids_scripts_and_styles_from_elsewhere(scene: Scene, client: Client) -> None:
     client.force_login(scene.curator)
-    for name in sorted(MEMBERS | ((NOT_ANNOTATORS | CURATORS) - CHANGING)):
+    for name in sorted((MEMBERS | NOT_ANNOTATORS | OWN_FIGURES | CURATORS) - CHANGING):
         response: Any = client.get(address(name, scene))
         close_file(response)
         policy = response.headers.get("Content-Security-Policy", "")

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
-from annotations.models import Dataset
+from annotations.models import Dataset, Lease
 from curator import tokens
 from curator.api import api
 from curator.lib.refusals import Refusal
@@ -75,6 +75,7 @@ class Place:
     dataset: Dataset
     ensemble: Ensemble
     runs: tuple[ScoringRun, ScoringRun]
+    lease: Lease
     owner: User
     annotator: User
     stranger: User
@@ -89,7 +90,9 @@ def place(db: object) -> Place:
         for number, pair in enumerate(factories.pairs(dataset, 5))
     }
     runs = factories.judged(dataset, found), factories.judged(dataset, found)
-    return Place(dataset, runs[0].ensemble, runs, owner, annotator, stranger)
+    factories.opened_round(dataset)
+    lease = factories.leased(factories.annotator(dataset, owner.username))
+    return Place(dataset, runs[0].ensemble, runs, lease, owner, annotator, stranger)
 
 
 @pytest.fixture
@@ -137,6 +140,7 @@ def of(place: Place, address: str) -> str:
         "name": "one",
         "run_id": place.runs[0].pk,
         "other_id": place.runs[1].pk,
+        "lease_id": place.lease.pk,
     }
     return address.format(**values)
 
@@ -145,8 +149,11 @@ BODIES: dict[str, dict[str, Any]] = {
     "/models": {"name": "two", "reference": "org/model"},
     "/datasets/{slug}/ensembles": {"name": "both", "models": ["one", "two"]},
     "/datasets/{slug}/runs": {"ensemble": "heads"},
+    "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
 }
 OF_A_DATASET = [(method, path) for method, path in addresses() if "{slug}" in path]
+FOR_EVERYBODY = ("/next", "/label", "/undo")
+OF_CURATORS = [(method, path) for method, path in OF_A_DATASET if not path.endswith(FOR_EVERYBODY)]
 
 
 def ask(program: Program, place: Place, method: str, address: str) -> Answer:
@@ -259,7 +266,7 @@ def test_a_stranger_does_not_learn_that_the_dataset_exists(
     assert nowhere.status in (404, 422)  # 422: a body is read before anybody looks for the dataset
 
 
-@pytest.mark.parametrize(("method", "address"), OF_A_DATASET)
+@pytest.mark.parametrize(("method", "address"), OF_CURATORS)
 def test_an_annotator_is_told_whom_to_ask(
     place: Place, annotator: Program, method: str, address: str
 ) -> None:

@@ -47,9 +47,10 @@ def test_a_link_that_was_made_up_signs_nobody_in(client: Client, casey: User, ma
     assert client.post(url).status_code == 410
 
 
-def test_a_link_does_not_lead_to_another_site(client: Client, casey: User) -> None:
+@pytest.mark.parametrize("address", ["https://elsewhere.example/", "foo"])
+def test_a_link_does_not_lead_to_another_site(client: Client, casey: User, address: str) -> None:
     path = sign_in_links.path_for(casey)
-    response: Any = client.post(path, {"next": "https://elsewhere.example/"})
+    response: Any = client.post(path, {"next": address})
     assert response["Location"] == "/"
 
 

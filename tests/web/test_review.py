@@ -143,5 +143,5 @@ def test_texts_of_models_are_shown_as_text(scene: Scene, desk: Client) -> None:
 def test_a_page_of_review_asks_the_database_a_fixed_number_of_times(
     scene: Scene, desk: Client, django_assert_max_num_queries: Any
 ) -> None:
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(19):
         desk.get(reverse("scoring:review", args=["scene"]))

@@ -1,4 +1,5 @@
-// Keys of the review page: each control says its key in data-key, and pressing it is clicking the control.
+// Keys of the pages that show one pair at a time: each control says its key in data-key, and pressing it is clicking the
+// control, or going to it where one types.
 
 const TOGGLES = "review-toggles";
 
@@ -20,6 +21,10 @@ function isTyping(element) {
 }
 
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.matches("textarea")) {
+    event.target.form?.requestSubmit();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
@@ -30,8 +35,10 @@ document.addEventListener("keydown", (event) => {
   const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!control || control.disabled) return;
   event.preventDefault();
-  if (control.matches("input")) control.focus();
-  else control.click();
+  if (!control.matches("input, textarea")) return control.click();
+  const folded = control.closest("details:not([open])");
+  if (folded) folded.open = true;
+  control.focus();
 });
 
 document.addEventListener("click", (event) => {
@@ -67,11 +74,11 @@ document.body.addEventListener("htmx:beforeSwap", () => {
     : null;
 });
 
-document.body.addEventListener("htmx:afterSettle", () => {
+document.body.addEventListener("htmx:afterSettle", (event) => {
   applyToggles();
-  applyMemory();
   const review = document.getElementById("review");
-  if (!review) return;
+  if (event.target !== review) return; // a part beside the pair
+  applyMemory();
   scrollTo({ top: 0, behavior: "instant" });
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]:not(:disabled)`)?.focus();
   document.getElementById("announcer").textContent = review.dataset.announce;

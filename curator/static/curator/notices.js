@@ -13,6 +13,11 @@ document.body.addEventListener("htmx:sendError", () => {
   show("The server cannot be reached, so this was not saved. Check the connection and try again.");
 });
 
+// A page that nobody sees asks for nothing new.
+document.body.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && event.detail.requestConfig.triggeringEvent?.type === "hx:poll:trigger") event.preventDefault();
+});
+
 document.body.addEventListener("htmx:timeout", () => show("The server took too long to answer. Try again."));
 
 document.body.addEventListener("htmx:responseError", (event) => {
@@ -28,4 +33,6 @@ document.body.addEventListener("htmx:afterRequest", (event) => {
 });
 
 // On a narrow screen the tabs scroll: begin where we are.
-document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+for (const here of document.querySelectorAll(".tabs [aria-current], .pages [aria-current]")) {
+  here.scrollIntoView({ inline: "center", block: "nearest" });
+}
