@@ -19,6 +19,7 @@ from annotations.models import (
     Decision,
     Export,
     Label,
+    Occasion,
     Preference,
     Snapshot,
     SnapshotPair,
@@ -176,7 +177,9 @@ def _pages(snapshot: Snapshot, *, with_labels: bool) -> Iterator[list[SnapshotPa
     rows = SnapshotPair.objects.filter(snapshot=snapshot).select_related("pair", "decision")
     rows = rows.defer("pair__search_text").order_by("position")
     if with_labels:
-        then = Label.objects.filter(pk__lte=snapshot.last_label).select_related("annotator")
+        # neither repeats nor practice, which say something of the annotator, not of the pair
+        asked = Label.objects.filter(occasion=Occasion.WORK)
+        then = asked.filter(pk__lte=snapshot.last_label).select_related("annotator")
         rows = rows.prefetch_related(Prefetch("pair__labels", queryset=then, to_attr="labels_then"))
     for start in range(0, snapshot.pairs_count, PAGE):
         page = list(rows.filter(position__gt=start, position__lte=start + PAGE))

@@ -1,8 +1,8 @@
 """Import a file of pairs: everything is staged and checked first, then published in one
-transaction.
+transaction, and then counted.
 
-A file that cannot be read, or a worker that dies, leaves nothing in the dataset. Staging begins
-anew with each attempt, so that an attempt repeated is an attempt made once.
+A file that cannot be read, or a worker that dies before it has published, leaves nothing in the
+dataset. Staging begins anew with each attempt, so that an attempt repeated is an attempt made once.
 """
 
 import csv
@@ -13,15 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 from django.conf import settings
 from django.core.files import File
 from django.db import models, transaction
-from django.db.models import Case, Exists, OuterRef, Subquery, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 
-from annotations import staging
+from annotations import label_files, staging
+from annotations.formats.labels import other_side
 from annotations.formats.layouts import AUTO
 from annotations.formats.reading import PairReader, UnreadableFile
 from annotations.models import (
@@ -37,7 +38,7 @@ from annotations.models import (
 from annotations.staging import Counts
 from curator.lib import work
 from curator.lib.batches import batches
-from curator.lib.bulk import insert_from_select
+from curator.lib.bulk import insert_from_select, refresh_statistics
 from curator.lib.refusals import Refusal
 from curator.lib.tables import TableWriter
 
@@ -48,36 +49,46 @@ HEAVIEST = 16 * 1024**2  # characters of text that are staged at once
 
 
 def run(row: Import) -> None:
-    """Bring the import's file into its dataset. Raises Refusal when it cannot be read or holds
-    no usable pair."""
+    """Bring the import's file into its dataset: pairs, or labels of pairs that are there. Raises
+    Refusal when it cannot be read or holds nothing that can be used."""
     staging.discard(row)
     counts = Counts()
+    holds_labels = label_files.holds_labels(row)
+    bring_in = label_files.bring_in if holds_labels else _stage_pairs
     with _report(row, counts) as report, row.file.open("rb") as file:
-        reader = PairReader(file, layout=row.format or AUTO, cap=settings.MAX_IMPORT_BYTES)
         try:
-            for rows in batches(reader.pairs(), BATCH, weight=staging.weight, heaviest=HEAVIEST):
-                with transaction.atomic():  # who has lost the lease stages nothing more
-                    staging.stage(row, rows, counts, report)
-                    work.renew(
-                        row,
-                        bytes_read=reader.bytes_read,
-                        found_format=reader.found_format,
-                        **asdict(counts),
-                    )
+            bring_in(row, file, counts, report)
         except UnreadableFile as error:
             raise Refusal(str(error)) from error
-        if counts.read == 0:
-            raise Refusal("The file holds no rows.")
-        if counts.read == counts.refused:
-            raise Refusal(f"None of the {counts.read:,} rows could be read. {report.first_reason}")
-    _publish(row, counts)
+        counts.check(report.first_reason)
+    if holds_labels:
+        label_files.finish(row, counts)
+        return
+    _publish(row)
+    _count_people(row)
+    _finish(row, counts)
     staging.discard(row)
+
+
+def _stage_pairs(row: Import, file: IO[bytes], counts: Counts, report: staging.Report) -> None:
+    reader = PairReader(file, layout=row.format or AUTO, cap=settings.MAX_IMPORT_BYTES)
+    for rows in batches(reader.pairs(), BATCH, weight=staging.weight, heaviest=HEAVIEST):
+        with transaction.atomic():  # who has lost the lease stages nothing more
+            staging.stage(row, rows, counts, report)
+            work.renew(
+                row,
+                bytes_read=reader.bytes_read,
+                found_format=reader.found_format,
+                **asdict(counts),
+            )
 
 
 @transaction.atomic
-def _publish(row: Import, counts: Counts) -> None:
-    """Copy what was staged into the dataset, all or nothing, and mark the import done."""
-    dataset = Dataset.objects.select_for_update().get(pk=row.dataset_id)
+def _publish(row: Import) -> None:
+    """Copy what was staged into the dataset, all or nothing. Where an earlier attempt has done so,
+    nothing is left to copy."""
+    dataset = Dataset.objects.select_for_update(no_key=True).get(pk=row.dataset_id)
+    refresh_statistics(StagedPair, StagedLabel)
     there = PreferencePair.objects.filter(dataset=dataset)
     staged = StagedPair.objects.filter(imported_in=row)
     # not published before, nor beside this
@@ -91,13 +102,30 @@ def _publish(row: Import, counts: Counts) -> None:
             "Another import brought pairs with the same ids meanwhile: import the file again to "
             "see which."
         )
-    created = _publish_pairs(row, fresh)
+    _publish_pairs(row, fresh)
+    _part_from_namesakes(row, dataset)
     _publish_annotators(row, dataset)
-    labels_created = _publish_labels(row)
+    _publish_labels(row)
+    work.renew(row)  # who has lost the lease publishes nothing
+
+
+def _count_people(row: Import) -> None:
+    """Let the pairs say what people hold of them, a batch at a time: others label them by now, and
+    wait for each."""
+    labelled = Label.objects.filter(imported_in=row, annotator__kind=Annotator.Kind.HUMAN)
+    pair_ids = list(labelled.order_by("pair_id").values_list("pair_id", flat=True).distinct())
+    for batch in batches(pair_ids, BATCH):
+        PreferencePair.objects.filter(pk__in=batch).count_people()
+
+
+def _finish(row: Import, counts: Counts) -> None:
+    """Mark the import done, by what it has brought: an attempt repeated brings nothing more."""
+    created = PreferencePair.objects.filter(imported_in=row).count()
+    labels_created = Label.objects.filter(imported_in=row).count()
     # also those that another import published while this one was staging
     counts.duplicates = counts.read - counts.refused - created
     work.finish(row, created=created, labels_created=labels_created, **asdict(counts))
-    logger.info("import published import=%s dataset=%s created=%d", row.pk, dataset.slug, created)
+    logger.info("import published import=%s created=%d", row.pk, created)
 
 
 def _publish_pairs(row: Import, fresh: "models.QuerySet[StagedPair]") -> int:
@@ -109,6 +137,20 @@ def _publish_pairs(row: Import, fresh: "models.QuerySet[StagedPair]") -> int:
         *CONTENT_FIELDS, "imported_in", *(f"new_{name}" for name in constants)
     )
     return insert_from_select(PreferencePair, [*CONTENT_FIELDS, "imported_in", *constants], chosen)
+
+
+def _part_from_namesakes(row: Import, dataset: Dataset) -> None:
+    """What is said in the name of somebody who labels here is either there already, or another
+    annotator's: nothing says that it is the same person."""
+    staged = StagedLabel.objects.filter(pair__imported_in=row, annotator_kind=Annotator.Kind.HUMAN)
+    logins = dataset.annotators.filter(user__isnull=False, kind=Annotator.Kind.HUMAN)
+    for login in logins.filter(name__in=staged.values("annotator_name")):
+        theirs = staged.filter(annotator_name=login.name)
+        said = login.labels.filter(occasion="").values("pair__digest")
+        theirs.filter(pair__digest__in=said).delete()
+        alike = staged.filter(annotator_name__startswith=login.name[:100])
+        names = set(alike.values_list("annotator_name", flat=True))
+        theirs.update(annotator_name=label_files.stand_in_for(login, but=names).name)
 
 
 def _publish_annotators(row: Import, dataset: Dataset) -> None:
@@ -132,31 +174,61 @@ def _publish_labels(row: Import) -> int:
     into = row.dataset_id
     published = PreferencePair.objects.filter(dataset=into, digest=OuterRef("pair__digest"))
     annotator = Annotator.objects.filter(
-        dataset=into, name=OuterRef("annotator_name"), kind=OuterRef("annotator_kind")
+        dataset=into,
+        user=None,  # nobody who came to label here just now
+        name=OuterRef("annotator_name"),
+        kind=OuterRef("annotator_kind"),
     )
-    said = Label.objects.filter(pair=OuterRef("new_pair"), annotator=OuterRef("new_annotator"))
+    said = Label.objects.filter(
+        pair=OuterRef("new_pair"), annotator=OuterRef("new_annotator"), occasion=""
+    )
     rows = StagedLabel.objects.filter(pair__imported_in=row).annotate(
         new_pair=Subquery(published.values("pk")[:1]),
         new_annotator=Subquery(annotator.values("pk")[:1]),
+        stands_alike=Exists(published.filter(response_a=OuterRef("pair__response_a"))),
         said_here=Case(
-            When(Exists(published.filter(response_a=OuterRef("pair__response_a"))), "preference"),
+            When(stands_alike=True, then="preference"),
             When(preference="a", then=Value("b")),
             When(preference="b", then=Value("a")),
             default="preference",
         ),
         new_import=_number(row.pk),
-        no_aspects=Value({}, output_field=models.JSONField()),
+        no_spans=Value([], output_field=models.JSONField()),
         now=_now(),
     )
-    chosen = (
-        rows.filter(~Exists(said))
-        .order_by("pk")
-        .values_list(
-            "new_pair", "new_annotator", "said_here", "meta", "new_import", "no_aspects", "now"
-        )
+    fresh = rows.filter(~Exists(said)).order_by("pk")
+    as_they_are = Q(stands_alike=True) | Q(aspects={})
+    columns = ["pair", "annotator", "preference", "strength", "aspects", "rationale", "meta"]
+    columns += ["imported_in", "spans", "created_at"]
+    chosen = fresh.filter(as_they_are).values_list(
+        *("new_pair", "new_annotator", "said_here", "strength", "aspects", "rationale", "meta"),
+        *("new_import", "no_spans", "now"),
     )
-    columns = ["pair", "annotator", "preference", "meta", "imported_in", "aspects", "created_at"]
-    return insert_from_select(Label, columns, chosen)
+    return _publish_turned(row, fresh.exclude(as_they_are)) + insert_from_select(
+        Label, columns, chosen
+    )
+
+
+def _publish_turned(row: Import, fresh: Any) -> int:
+    """Labels with aspects of pairs that stand the other way round: rare, so that they may pass
+    through Python, which can turn aspects round."""
+    now = timezone.now()
+    names = ("new_pair", "new_annotator", "said_here", "strength", "aspects", "rationale", "meta")
+    labels = [
+        Label(
+            pair_id=pair,
+            annotator_id=annotator,
+            preference=said,
+            strength=strength,
+            aspects={name: other_side(answer) for name, answer in aspects.items()},
+            rationale=rationale,
+            meta=meta,
+            imported_in=row,
+            created_at=now,
+        )
+        for pair, annotator, said, strength, aspects, rationale, meta in fresh.values_list(*names)
+    ]
+    return len(Label.objects.bulk_create(labels, batch_size=BATCH))
 
 
 def _number(value: int) -> Value:

@@ -9,6 +9,7 @@ from django.core.files import File
 from django.db import transaction
 
 from annotations import permissions
+from annotations.formats.labels import LABELS
 from annotations.formats.layouts import AUTO, BY_NAME
 from annotations.models import Dataset, Export, Import, Snapshot
 from curator.lib import work
@@ -40,8 +41,9 @@ def start_import(
 
 def check_layout(layout: str) -> None:
     """Raises Refusal for a layout of files that is not known."""
-    if layout not in (AUTO, *BY_NAME):
-        raise Refusal(f"The format {layout!r} is not known: choose {AUTO}, {', '.join(BY_NAME)}.")
+    known = (AUTO, *BY_NAME, LABELS)
+    if layout not in known:
+        raise Refusal(f"The format {layout!r} is not known: choose {', '.join(known)}.")
 
 
 @transaction.atomic

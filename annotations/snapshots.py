@@ -63,14 +63,14 @@ def freeze(
     """
     if by is not None:
         permissions.check_can_curate(by, dataset)
-    Dataset.objects.select_for_update().get(pk=dataset.pk)
-    _hold_writers_back()
+    Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
+    last_label = _last_label(dataset)
+    _hold_back(Decision)
     standing = _standing(dataset, scored)
     tally = Tally()
     digest = digests.of_lines(_lines(standing, tally))
     if not tally.verdicts:
         raise NothingToFreeze(f"{dataset.name} holds no pairs yet: import some first.")
-    last_label = Label.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"] or 0
     latest = dataset.snapshots.first()
     last_decision = Decision.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"]
     stand = {"digest": digest, "last_label": last_label, "last_decision": last_decision or 0}
@@ -110,6 +110,7 @@ def _standing(
         When(**{verdict: Verdict.DROP}, then=Value("")),
         When(**{verdict: Verdict.TIE}, then=Value(Preference.TIE.value)),
         When(**{verdict: Verdict.FLIP}, then=flipped),
+        When(**{f"{verdict}__in": [Verdict.PREFER_A, Verdict.PREFER_B]}, then=F(verdict)),
         default=source,
         output_field=models.CharField(),
     )
@@ -153,15 +154,23 @@ def _lines(standing: "models.QuerySet[Any]", tally: Tally) -> Iterator[str]:
         yield digests.canonical_json([digest, verdict, preference, probability, strength, flag])
 
 
-def _hold_writers_back() -> None:
-    """Wait for labels and decisions that are being written, and keep new ones out until the
-    snapshot is there.
+def _last_label(dataset: Dataset) -> int:
+    """The last of the labels that the snapshot knows of: all up to it are there, and none comes
+    later. New ones wait for this question alone, not for the whole snapshot: PostgreSQL gives back
+    a lock with the savepoint that it was taken in."""
+    before = transaction.savepoint()
+    _hold_back(Label)
+    last = Label.objects.filter(pair__dataset=dataset).aggregate(last=Max("pk"))["last"]
+    transaction.savepoint_rollback(before)
+    return last or 0
+
+
+def _hold_back(facts: type[models.Model]) -> None:
+    """Wait for those that are being written, and keep new ones out until the transaction ends.
 
     SQLite's write transaction does that by itself.
     """
     if connection.vendor == "postgresql":
-        tables = ", ".join(
-            connection.ops.quote_name(model._meta.db_table) for model in (Label, Decision)
-        )
         with connection.cursor() as cursor:
-            cursor.execute(f"LOCK TABLE {tables} IN SHARE MODE")
+            table = connection.ops.quote_name(facts._meta.db_table)
+            cursor.execute(f"LOCK TABLE {table} IN SHARE MODE")

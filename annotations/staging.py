@@ -14,6 +14,8 @@ from django.db import transaction
 from annotations.formats.parsed import ParsedLabel, ParsedPair, other_way_round, source_preference
 from annotations.formats.reading import ReadPair, Refused
 from annotations.models import Import, Label, PreferencePair, StagedLabel, StagedPair
+from curator.lib.bulk import refresh_statistics
+from curator.lib.refusals import Refusal
 
 COLUMNS = ("pk", "digest", "source_id", "source_line", "response_a", "response_b")
 
@@ -27,6 +29,13 @@ class Counts:
     read: int = 0
     duplicates: int = 0
     refused: int = 0
+
+    def check(self, first_reason: str) -> None:
+        """Raises Refusal where the file held nothing that could be used."""
+        if self.read == 0:
+            raise Refusal("The file holds no rows.")
+        if self.read == self.refused:
+            raise Refusal(f"None of the {self.read:,} rows could be read. {first_reason}")
 
 
 class Report(Protocol):
@@ -85,6 +94,9 @@ def discard(row: Import) -> None:
     would first load them all, to look for labels."""
     labels = StagedLabel.objects.filter(pair__imported_in=row)
     pairs = StagedPair.objects.filter(imported_in=row)
+    if not pairs.exists():
+        return
+    refresh_statistics(StagedPair, StagedLabel)
     with transaction.atomic():
         for rows in (labels, pairs):
             rows._raw_delete(rows.db)
@@ -163,6 +175,9 @@ def _keep_labels(
                 annotator_name=label.annotator,
                 annotator_kind=label.kind,
                 preference=label.preference,
+                strength=label.strength,
+                aspects=dict(label.aspects),
+                rationale=label.rationale,
                 meta=dict(label.meta),
             )
         )
@@ -215,8 +230,8 @@ def _known(pair: PreferencePair | StagedPair, where: str) -> Known:
 def _recall_labels(batch: Batch, published: Any, digests: list[str]) -> None:
     """Let the batch know what was said of its pairs before."""
     said_of: Any = Label.objects.filter(
-        pair__in=published.filter(digest__in=digests), successor__isnull=True
-    )
+        pair__in=published.filter(digest__in=digests), successor__isnull=True, occasion=""
+    ).exclude(preference="withdrawn")
     for digest, kind, name, preference in said_of.values_list(
         "pair__digest", "annotator__kind", "annotator__name", "preference"
     ):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from celery import shared_task
 
-from annotations import exporting, importing, launch, staging
+from annotations import exporting, importing, launch, leasing, staging
 from annotations.models import Export, Import
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
@@ -25,7 +25,9 @@ def write_export(*, export_id: int) -> None:
 
 @shared_task
 def sweep() -> None:
-    """Ring for imports and exports that are due: their worker died, or their message was lost."""
+    """Ring for imports and exports that are due: their worker died, or their message was lost.
+    And give back the pairs that annotators held beyond their time."""
+    leasing.release_expired()
     for import_id in work.due(Import, unheard=UNHEARD, quiet=is_quiet("default")):
         ring(launch.RUN_IMPORT, import_id=import_id)
     for export_id in work.due(Export, unheard=UNHEARD, quiet=is_quiet("default")):

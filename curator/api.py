@@ -3,6 +3,7 @@ of. Pages about it would need scripts from elsewhere; its description is at `/ap
 
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, ValidationError
@@ -11,6 +12,7 @@ from ninja.security import HttpBearer
 
 from annotations.api import router as annotations_router
 from curator import tokens
+from curator.lib import uploads
 from curator.lib.faults import system_fault
 from curator.lib.refusals import Refusal
 from curator.models import User
@@ -82,6 +84,14 @@ def not_known(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
 def not_valid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     sentence = "; ".join(f"{_place(found)}: {found['msg']}" for found in error.errors)
     return _answer(request, f"{sentence}.", UNPROCESSABLE)
+
+
+@api.exception_handler(SuspiciousOperation)
+def too_much(request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
+    sentence = uploads.too_much(error)
+    if sentence is None:
+        raise error
+    return _answer(request, sentence, uploads.TOO_LARGE)
 
 
 @api.exception_handler(Exception)

@@ -6,10 +6,19 @@ annotators.
 """
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, Literal, cast
 
+from annotations.formats.labels import (
+    JUDGEMENTS,
+    LONGEST_RATIONALE,
+    STRENGTHS,
+    WITHDRAWN,
+    annotator_of,
+    is_aspects,
+    kind_of_annotator,
+)
 from annotations.formats.parsed import (
-    LONGEST_NAME,
     Judgement,
     Message,
     ParsedLabel,
@@ -19,13 +28,11 @@ from annotations.formats.parsed import (
     kind_of,
     meta_of,
     source_id_of,
-    text_of,
 )
 from annotations.formats.trl import column_of
 
 COLUMNS = ("id", "prompt", "response_a", "response_b", "labels", "meta")
-KINDS = ("human", "ai", "gold", "source")
-JUDGEMENTS = ("a", "b", "tie", "both_bad", "skip")
+RATIONALES = ("rationale", "note")  # what sources call the sentence that says why
 
 
 def matches(row: Mapping[str, Any]) -> bool:
@@ -60,7 +67,7 @@ def labels_of(value: object) -> tuple[ParsedLabel, ...]:
         return ()
     if not isinstance(value, list):
         raise RowError(f"`labels` must be a list, not {kind_of(value)}")
-    labels = tuple(_label(item) for item in value)
+    labels = tuple(_label(item) for item in value if not _is_history(item))
     seen: set[tuple[str, str]] = set()
     for label in labels:
         if (label.kind, label.annotator) in seen:
@@ -69,23 +76,51 @@ def labels_of(value: object) -> tuple[ParsedLabel, ...]:
     return labels
 
 
+def _is_history(item: object) -> bool:
+    """Whether our own export says that this label no longer holds."""
+    return isinstance(item, dict) and (
+        item.get("superseded") is True or item.get("label") == WITHDRAWN
+    )
+
+
 def _label(item: object) -> ParsedLabel:
     if not isinstance(item, dict):
         raise RowError(f"each label must be an object, not {kind_of(item)}")
-    annotator = text_of(item.get("annotator"), name="annotator").strip()
-    if not annotator or len(annotator) > LONGEST_NAME:
-        raise RowError(f"a label's `annotator` must be a name of 1 to {LONGEST_NAME} characters")
-    kind, preference = item.get("kind", "human"), item.get("label")
-    if kind not in KINDS:
-        raise RowError(f"a label's `kind` is {kind!r}; known are {', '.join(KINDS)}")
+    annotator, kind, preference = annotator_of(item), kind_of_annotator(item), item.get("label")
     if preference not in JUDGEMENTS:
         raise RowError(f"a label says {preference!r}; known are {', '.join(JUDGEMENTS)}")
+    taken = _taken(item)
     return ParsedLabel(
         annotator=annotator,
         kind=cast("Literal['human', 'ai', 'gold', 'source']", kind),
         preference=cast("Judgement", preference),
-        meta=meta_of(item, without=("annotator", "kind", "label")),
+        meta=meta_of(item, without=("annotator", "kind", "label", "superseded", *taken)),
+        strength=_strength_of(item.get("strength")) if preference in ("a", "b") else None,
+        aspects=item["aspects"] if "aspects" in taken else {},
+        rationale=next((item[name] for name in RATIONALES if name in taken), ""),
     )
+
+
+def _taken(item: dict[str, Any]) -> set[str]:
+    """The keys that say what a label of ours says; every other is kept beside it as it stands."""
+    taken = {"aspects"} if is_aspects(item.get("aspects")) else set()
+    if type(item.get("strength")) is int and item["strength"] in STRENGTHS:
+        taken.add("strength")
+    for name in RATIONALES:
+        text = item.get(name)
+        if isinstance(text, str) and len(text.strip()) > 0 and len(text) <= LONGEST_RATIONALE:
+            return taken | {name}
+    return taken
+
+
+def _strength_of(value: object) -> int | None:
+    """1, 2 or 3, where the source says it so or as a share of its own scale: of 0.5 and 1.0 the one
+    is 2 and the other 3. Figures of other scales are not guessed at."""
+    if type(value) is int and value in STRENGTHS:
+        return value
+    if isinstance(value, float) and 0 < value <= 1:
+        return ceil(round(len(STRENGTHS) * value, 6))
+    return None
 
 
 def _response(row: Mapping[str, Any], name: str) -> list[Message]:

@@ -45,6 +45,9 @@ class ParsedLabel:
     kind: Literal["human", "ai", "gold", "source"]
     preference: Judgement
     meta: Mapping[str, Any] = field(default_factory=dict)
+    strength: int | None = None
+    aspects: Mapping[str, Judgement] = field(default_factory=dict)
+    rationale: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,9 @@ class ParsedPair:
 
 def other_way_round(label: ParsedLabel) -> ParsedLabel:
     """The same judgement of the pair with its responses exchanged."""
-    return replace(label, preference=OTHER_SIDE.get(label.preference, label.preference))
+    aspects = {name: OTHER_SIDE.get(answer, answer) for name, answer in label.aspects.items()}
+    preference = OTHER_SIDE.get(label.preference, label.preference)
+    return replace(label, preference=preference, aspects=aspects)
 
 
 def source_preference(labels: Iterable[ParsedLabel]) -> Side:

@@ -15,6 +15,7 @@ from typing import Any
 from annotations import launch as annotations_launch
 from annotations.datasets import create_dataset
 from annotations.models import Dataset, Import, Membership, Role
+from curator.demo import asking
 from curator.lib.work import Work
 from curator.models import User
 from scoring import launch, truths
@@ -96,7 +97,8 @@ def make_people() -> list[Person]:
         if is_new:
             user.set_unusable_password()
             user.save()
-        goes_to = "" if role == Role.ANNOTATOR else "?next=/datasets/demo/review/"
+        begins = "label" if role == Role.ANNOTATOR else "review"
+        goes_to = f"?next=/datasets/demo/{begins}/"
         people.append(Person(user, role, goes_to))
     for example in EXAMPLES:
         dataset = Dataset.objects.filter(slug=example.slug).first() or create_dataset(
@@ -114,13 +116,15 @@ def make_people() -> list[Person]:
 
 
 def steps(example: Example, folder: Path) -> Iterator[Step]:
-    """Import, train, score: each is given only when the one before is done."""
+    """Import, train, score, ask annotators: each is given only when the one before is done."""
     dataset = Dataset.objects.get(slug=example.slug)
     yield Step(
         lambda: _import(dataset, example, folder), _describe_import, lambda: _imported(dataset)
     )
     yield Step(lambda: _train(dataset), _describe_training, lambda: _trained(dataset))
     yield Step(lambda: _score(dataset), _describe_scoring, lambda: _scored(dataset))
+    if not example.is_planted:
+        yield Step(lambda: asking.ask(dataset), asking.describe, lambda: asking.asked(dataset))
 
 
 def figures(example: Example) -> dict[str, Any]:

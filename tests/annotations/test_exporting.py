@@ -99,6 +99,16 @@ def test_the_sidecar_holds_every_pair_with_its_decision_and_labels(snapshot: Sna
     assert by_id["pair-5"]["preference"] is None
 
 
+def test_repeats_and_practice_are_not_labels_of_the_pair(dataset: Dataset, casey: User) -> None:
+    [pair] = factories.pairs(dataset, 1)
+    anna = dataset.annotators.get(name="anna")
+    for occasion in ("repeat", "practice"):
+        Label.objects.create(pair=pair, annotator=anna, preference="b", occasion=occasion)
+    frozen = snapshots.freeze(dataset=dataset, by=casey)
+    [line] = factories.lines_of(factories.exported(frozen, "jsonl"))
+    assert [label["label"] for label in line["labels"]] == ["a"]
+
+
 def test_labels_that_came_after_the_snapshot_are_not_in_it(
     snapshot: Snapshot, dataset: Dataset
 ) -> None:

@@ -273,7 +273,7 @@ def test_a_normalised_row_keeps_its_sides_labels_and_meta() -> None:
     assert pair.response_a == [assistant("So."), user("And?"), assistant("So too.")]
     assert pair.response_b == [assistant("No.")]
     assert pair.labels == (
-        ParsedLabel("anna", "human", "b", {"strength": 2}),
+        ParsedLabel("anna", "human", "b", strength=2),
         ParsedLabel("gpt", "ai", "both_bad"),
     )
     assert pair.meta == {"lang": "en", "source": "handmade"}

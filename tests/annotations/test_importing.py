@@ -140,7 +140,7 @@ def test_a_pair_is_stored_as_its_row_has_it(dataset: Dataset) -> None:
     assert pair.response_b == [{"role": "assistant", "content": "no 5"}]
     assert pair.meta == {"lang": "en", "source": "web"}
     assert labels_of(pair) == {"anna": "b", "gpt": "a"}
-    assert pair.labels.get(annotator__name="gpt").meta == {"strength": 2}
+    assert pair.labels.get(annotator__name="gpt").strength == 2
     assert set(dataset.annotators.values_list("name", "kind")) == {("anna", "human"), ("gpt", "ai")}
 
 
@@ -497,6 +497,28 @@ def test_a_worker_that_dies_while_publishing_has_published_nothing(
     expire(started)
     run(started)
     assert (started.status, dataset.pairs.count()) == (Import.Status.DONE, started.created)
+
+
+@pytest.mark.parametrize("place", ["_count_people", "_finish"])
+def test_a_worker_that_dies_after_publishing_is_followed_by_one_that_counts(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    undisturbed = factories.dataset("undisturbed")
+    expected = imported(undisturbed, ROWS)
+    started = start_import(dataset, factories.file_of(ROWS))
+    with monkeypatch.context() as dying:
+        dying.setattr(importing, place, lambda *_: die())
+        with pytest.raises(Died):
+            tasks.run_import(import_id=started.pk)
+    expire(started)
+    run(started)
+    assert (started.status, counts_of(started)) == (Import.Status.DONE, counts_of(expected))
+    said = [
+        list(into.pairs.order_by("digest").values_list("people_a", "people_b", "people_tie"))
+        for into in (dataset, undisturbed)
+    ]
+    assert said[0] == said[1]
+    assert any(map(any, said[0]))
 
 
 def test_an_import_whose_worker_dies_again_and_again_is_given_up(

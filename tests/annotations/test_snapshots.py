@@ -1,9 +1,14 @@
 """Snapshots: where a dataset stands, frozen for good under a digest."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
+from django.db import connection
 
 from annotations import decisions, snapshots
-from annotations.models import Dataset, Snapshot, Verdict
+from annotations.models import Annotator, Dataset, Label, Snapshot, Verdict
 from annotations.snapshots import NothingToFreeze
 from curator.lib.refusals import Forbidden
 from curator.models import User
@@ -104,3 +109,33 @@ def test_another_reason_is_another_snapshot(dataset: Dataset, casey: User) -> No
         pair=pair, verdict=Verdict.KEEP, by=casey, based_on=first.pk, reason="looked it up"
     )
     assert freeze(dataset, casey).number == 2
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_people_label_while_a_snapshot_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they say then is no part of it."""
+    into = factories.dataset("frozen")
+    pairs = factories.pairs(into, 2)
+    before = Label.objects.order_by("pk").last()
+    assert before is not None
+    real = snapshots._lines
+
+    def label() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            anna = Annotator.objects.create(dataset=into, name="newcomer", kind="human")
+            Label.objects.create(pair=pairs[0], annotator=anna, preference="b")
+        finally:
+            connection.close()
+
+    def lines(*arguments: Any) -> Iterator[str]:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(label).result()
+        return real(*arguments)
+
+    monkeypatch.setattr(snapshots, "_lines", lines)
+    snapshot = snapshots.freeze(dataset=into, by=None)
+    assert Label.objects.filter(pk__gt=before.pk).count() == 1
+    assert snapshot.last_label == before.pk

@@ -17,6 +17,9 @@ from tests.commands.conftest import Installation
         (["snapshot", "nowhere"], "There is no dataset 'nowhere'"),
         (["export", "99", "--output", "x.jsonl"], "There is no snapshot 99"),
         (["import_pairs", "/nowhere.jsonl", "--dataset", "x"], "There is no file /nowhere.jsonl"),
+        (["export_labels", "nowhere", "--output", "x.jsonl"], "There is no dataset 'nowhere'"),
+        (["import_labels", "x.jsonl", "--dataset", "nowhere"], "There is no dataset 'nowhere'"),
+        (["gold", "nowhere", "x.jsonl"], "There is no dataset 'nowhere'"),
         (["sign_in_link", "nobody"], "There is no user 'nobody'"),
     ],
 )

@@ -1,0 +1,140 @@
+"""What programs that label send to the REST API and are sent by it. What is said of a pair comes
+from `blind` alone. The descriptions are its reference."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from ninja import Field, Schema
+from pydantic import ConfigDict
+
+from annotations import blind, labelling, leasing
+from annotations.models import Annotator, Dataset, Lease, Occasion
+
+Side = Literal["first", "second"]
+Choice = Literal["first", "second", "tie", "both_bad", "skip"]
+
+
+class ProgressOut(Schema):
+    today: int = Field(description="Your answers since midnight, UTC; practice does not count.")
+    total: int = Field(description="All your answers.")
+    left: int = Field(description="Pairs that you may still be asked, counted up to 200.")
+    is_more_left: bool = Field(description="Whether there may be more than were counted.")
+    practice_left: int = Field(description="Practice pairs that come first.")
+
+
+class RulesOut(Schema):
+    guidelines: str = Field(description="What to prefer; Markdown.")
+    aspects: list[str] = Field(description="What may be compared apart, by name.")
+    asks_strength: bool = Field(description="Whether how much better is of interest.")
+    requires_rationale: bool = Field(description="Whether an answer needs a reason.")
+
+
+class LeaseOut(Schema):
+    lease: int = Field(description="To answer it with.")
+    is_practice: bool = Field(description="Whether the answer is followed by the right one.")
+    prompt: list[dict[str, str]] = Field(description="Messages: role and content.")
+    first: list[dict[str, str]] = Field(description="The response that stands first before you.")
+    second: list[dict[str, str]] = Field(description="The other one.")
+    based_on: int | None = Field(description="Send it with the answer.")
+    draft: dict[str, Any] = Field(description="What was answered before an undo; else empty.")
+    expires_at: datetime = Field(description="Until when it is yours.")
+    rules: RulesOut = Field(description="What the dataset asks of an answer.")
+    progress: ProgressOut = Field(description="How far you have come.")
+
+    @classmethod
+    def of(cls, lease: Lease, annotator: Annotator) -> "LeaseOut":
+        shown = blind.shown(lease)
+        return cls(
+            lease=lease.pk,
+            is_practice=lease.occasion == Occasion.PRACTICE,
+            prompt=shown.prompt,
+            first=shown.first,
+            second=shown.second,
+            based_on=lease.label_id,
+            draft=lease.draft,
+            expires_at=lease.expires_at,
+            rules=_rules(annotator.dataset),
+            progress=_progress(annotator),
+        )
+
+
+class NothingOut(Schema):
+    lease: None = Field(default=None, description="There is none.")
+    detail: str = Field(description="Why, in a sentence.")
+    progress: ProgressOut = Field(description="How far you have come.")
+
+
+NextOut = LeaseOut | NothingOut
+
+
+class SpanIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    side: Side = Field(description="The response that is marked.")
+    start: int = Field(description="In characters, the response's messages end to end.")
+    end: int = Field(description="The first character that is not marked.")
+    mark: Literal["good", "bad"] = Field(description="What the mark says.")
+
+
+class AnswerIn(Schema):
+    """What is misspelt is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choice: Choice = Field(description="The better response, neither, or no answer at all.")
+    strength: int | None = Field(default=None, description="1 slightly, 2 clearly, 3 much better.")
+    aspects: dict[str, str] = Field(
+        default={}, description="The better response, or `tie`, by aspect."
+    )
+    rationale: str = Field(default="", description="Why, in at most 20,000 characters.")
+    skip_reason: str = Field(
+        default="", description="Of `skip`: unsure, knowledge, language, broken or harmful."
+    )
+    spans: list[SpanIn] = Field(default=[], description="Marks on the responses.")
+    seconds: float | None = Field(default=None, description="Time spent on the pair.")
+    based_on: int | None = Field(default=None, description="As it came with the pair.")
+
+    def answer(self) -> labelling.Answer:
+        return labelling.Answer(**self.model_dump(exclude={"based_on"}))
+
+
+class FeedbackOut(Schema):
+    is_right: bool = Field(description="Whether your answer is the right one.")
+    right: Choice = Field(description="The right answer.")
+    explanation: str = Field(description="Why it is right; Markdown.")
+
+
+class KeptOut(Schema):
+    label: int = Field(description="The label that was kept.")
+    note: str = Field(description="What you should know of it; mostly empty.")
+    feedback: FeedbackOut | None = Field(description="After a practice pair; else null.")
+    next: NextOut = Field(description="The next pair, as from `next`.")
+
+
+def next_of(annotator: Annotator) -> NextOut:
+    """The pair in the annotator's hands, the next one, or why there is none."""
+    lease = leasing.next_lease(annotator)
+    if lease is not None:
+        return LeaseOut.of(lease, annotator)
+    progress = _progress(annotator, afresh=True)
+    return NothingOut(detail=leasing.nothing_left(annotator), progress=progress)
+
+
+def _rules(dataset: Dataset) -> RulesOut:
+    return RulesOut(
+        guidelines=dataset.guidelines,
+        aspects=dataset.aspects,
+        asks_strength=dataset.asks_strength,
+        requires_rationale=dataset.requires_rationale,
+    )
+
+
+def _progress(annotator: Annotator, *, afresh: bool = False) -> ProgressOut:
+    found = labelling.progress(annotator, afresh=afresh)
+    return ProgressOut(
+        today=found.today,
+        total=found.total,
+        left=found.left,
+        is_more_left=found.is_more_left,
+        practice_left=found.practice_left,
+    )
