@@ -258,6 +258,40 @@ class Memory:
             self.look()
 
 
+class Others:
+    """How much of the processors programs other than ours have taken since this was made: what was
+    measured meanwhile waited for them. Linux only; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self.began = _busy_and_all(), _own_ticks()
+
+    def share(self) -> float | None:
+        """Of all processors together, from 0 to 1."""
+        (busy, total), own = self.began
+        busy_now, total_now = _busy_and_all()
+        if total_now <= total:
+            return None
+        others = (busy_now - busy) - (_own_ticks() - own)
+        return min(max(others / (total_now - total), 0.0), 1.0)
+
+
+def _busy_and_all() -> tuple[int, int]:
+    """Ticks of all processors since the machine started: those spent working, and all."""
+    line = _read(PROC / "stat").partition("\n")[0].split()[1:9]
+    ticks = [int(one) for one in line]
+    idle = sum(ticks[3:5])  # idle, and waiting for a disk
+    return sum(ticks) - idle, sum(ticks)
+
+
+def _own_ticks() -> int:
+    """Ticks of this process and all that it has started, those that ended included."""
+    found = 0
+    for pid in _tree(os.getpid(), _children()):
+        fields = _read(PROC / str(pid) / "stat").rpartition(")")[2].split()
+        found += sum(int(one) for one in fields[11:15])
+    return found
+
+
 def _children() -> dict[int, list[int]]:
     """The processes of this machine by their parent."""
     found: dict[int, list[int]] = {}

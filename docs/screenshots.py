@@ -34,7 +34,9 @@ ARGUMENTS = [
 ]
 LONGEST_START = 300.0
 LONGEST_STOP = 60.0
-LINK = re.compile(r"^\s*curator\s+(http://\S+)", re.MULTILINE)
+LINK = re.compile(r"^\s*(owner|curator|annotator)\s+(http://\S+)")
+LAST = "Ctrl-C stops everything"
+ANSWERS = 6  # practice among them, before the picture of labelling is taken
 DESKTOP, PHONE = (1440, 900), (390, 844)
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
@@ -45,9 +47,10 @@ def main() -> None:
     output: Path = parser.parse_args().output
     executable = browser_executable()
     output.mkdir(parents=True, exist_ok=True)
-    with demo() as link, sync_playwright() as playwright:
+    with demo() as links, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
-        take_all(browser, link, output)
+        take_all(browser, links["curator"], output)
+        take_labelling(browser, links["annotator"], output)
         browser.close()
     size = sum(path.stat().st_size for path in output.glob("*.png"))
     tell(f"{len(list(output.glob('*.png')))} pictures in {output}, {size / 1024:.0f} KiB.")
@@ -64,12 +67,13 @@ def browser_executable() -> str:
 
 
 @contextmanager
-def demo() -> Iterator[str]:
-    """The demo on a free port; yields the one-time sign-in link of its curator."""
+def demo() -> Iterator[dict[str, str]]:
+    """The demo on a free port; yields one one-time sign-in link for each role."""
     with tempfile.TemporaryDirectory(prefix="curator-screenshots-") as home:
         environment = {
             **{k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")},
             "CURATOR_HOME": home,
+            "WORKER_NICENESS": "0",
         }
         command = [sys.executable, "manage.py", "demo", "--port", str(free_port())]
         tell("Starting the demo (about half a minute).")
@@ -77,24 +81,28 @@ def demo() -> Iterator[str]:
             command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
         ) as process:
             try:
-                yield wait_for_link(process)
+                yield wait_for_links(process)
             finally:
                 process.send_signal(signal.SIGINT)
                 stop(process)
 
 
-def wait_for_link(process: subprocess.Popen[str]) -> str:
-    """Read what the demo says until it prints the link; what follows is read and thrown away."""
+def wait_for_links(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Read what the demo says until it has printed its links; what follows is read and thrown
+    away."""
     stream = process.stderr or io.StringIO()
     watchdog = threading.Timer(LONGEST_START, process.kill)
     watchdog.start()
     said = []
+    links: dict[str, str] = {}
     for line in stream:
         said.append(line)
         if found := LINK.search(line):
+            links.setdefault(found[1], found[2])
+        if LAST in line:
             watchdog.cancel()
             threading.Thread(target=stream.read, daemon=True).start()
-            return found[1]
+            return links
     watchdog.cancel()
     raise SystemExit(f"The demo ended before it served:\n{''.join(said[-10:])}")
 
@@ -128,6 +136,9 @@ def take_all(browser: Browser, link: str, output: Path) -> None:
         "review": first_short_pair(page, base),
         "run": run_url,
         "snapshot": snapshot_url,
+        "rounds": f"{base}/datasets/demo/labelling/",
+        "disputes": f"{base}/datasets/demo/disputes/",
+        "team": f"{base}/datasets/demo/team/",
     }
     for scheme in SCHEMES:
         with context_like(browser, signed_in, DESKTOP, scheme) as context:
@@ -135,6 +146,32 @@ def take_all(browser: Browser, link: str, output: Path) -> None:
                 take(context, url, output / f"{name}-{scheme}.png")
         with context_like(browser, signed_in, PHONE, scheme) as context:
             take(context, pages["review"], output / f"review-phone-{scheme}.png")
+
+
+def take_labelling(browser: Browser, link: str, output: Path) -> None:
+    """Sign in as an annotator, answer some pairs, and take the next one."""
+    base = "{0.scheme}://{0.netloc}".format(urlsplit(link))
+    signed_in = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    page = signed_in.new_page()
+    page.goto(link)
+    page.get_by_role("button", name="Continue as").click()
+    for _ in range(ANSWERS):
+        answer(page)
+    for scheme in SCHEMES:
+        for size, name in ((DESKTOP, "label"), (PHONE, "label-phone")):
+            with context_like(browser, signed_in, size, scheme) as context:
+                take(context, f"{base}/datasets/demo/label/", output / f"{name}-{scheme}.png")
+
+
+def answer(page: Page) -> None:
+    """Prefer the first response; after practice, go on from what it teaches."""
+    page.locator("[name=choice][value=first]").wait_for(state="attached")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state("networkidle")
+    if page.locator("[data-continue]").count():
+        page.keyboard.press("Enter")
+        page.wait_for_load_state("networkidle")
 
 
 @contextmanager
