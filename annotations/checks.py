@@ -155,7 +155,10 @@ def is_cut_off(text: str, other: str) -> bool:
 
 
 def _is_fence_open(text: str) -> bool:
-    return ("```" in text or "~~~" in text) and len(FENCE.findall(text)) % 2 == 1
+    """Whether a block of code has no end; a fence that ends the text lacks its beginning."""
+    if "```" not in text and "~~~" not in text:
+        return False
+    return len(FENCE.findall(text)) % 2 == 1 and not text.endswith(("```", "~~~"))
 
 
 def _is_finished(text: str) -> bool:
@@ -173,9 +176,9 @@ def _is_unfinished(text: str) -> bool:
     if not tail[-1].isalnum():
         return False
     *_, word = tail.rsplit(maxsplit=1)
-    return word.lower() in DANGLING or (
-        len(tail) >= LEAST_TAIL and "://" not in word and bool(SENTENCE_END.search(tail))
-    )
+    if word.startswith("#") or "://" in word:
+        return False
+    return word.lower() in DANGLING or (len(tail) >= LEAST_TAIL and bool(SENTENCE_END.search(tail)))
 
 
 # Error messages
@@ -189,7 +192,7 @@ SERVED = (
 )
 # a whole answer that starts so is an error; within an answer the same words may explain one
 STARTS = re.compile(
-    r"[\W_]{0,10}(?:(?:openai\.|anthropic\.)?(?:error|\w{1,20}error|exception)\s{0,3}:\s{0,3})?(?:"
+    r"[\W_]{0,10}(?:[\w.]{0,40}(?:error|exception)\s{0,3}:\s{0,3})?(?:"
     r"(?:http )?(?:error )?(?:code:? )?(?:429|500|502|503|504)\W{0,5}"
     r"(?:internal server error|bad gateway|service unavailable|gateway time-?out"
     r"|too many requests|rate limit|\{)"
@@ -264,7 +267,7 @@ IS_MADE = re.compile(
     r" (?:trained|created|developed|made|built|designed|programmed)\b"
     r"|(?:creator|developer|maker)s?\b|[Mm]y training"
 )
-BY = frozenset({"by", "from", "at", "of"})
+BY = frozenset({"by", "from", "at"})
 MOST_WORDS_BETWEEN = 6  # "by a team of researchers at Google"
 ELSEWHERE = re.compile(
     r"(?:我是|我叫|我的名字是|私は|저는|\b(?:[Ss]oy|[Jj]e suis|[Jj]e m'appelle|[Ii]ch bin|[Ss]ou))"
@@ -298,29 +301,34 @@ def _tells_identity(clause: str) -> bool:
 
 # Refusals
 
-HEAD = 400  # refusals come first
+HEAD = 250  # refusals come first; later ones stand beside help
 NOT_WILLING = (
-    r"(?:can't|cannot|can not|won't|will not|couldn't|could not|shouldn't|should not"
+    r"(?:can't|cannot|can not|won't|will not|shouldn't|should not"
     r"|(?:'m| am) (?:not (?:able|going|allowed|willing|programmed)|unable) to"
     r"|(?:must|have to) decline to|refuse to|(?:'d| would) rather not|(?:don't|do not) want to)"
 )
 HELP = (
-    r"(?:help|assist|provide|answer|fulfill?|comply|create|write|generate|engage|discuss|support"
-    r"|condone|offer|share|participate|recommend|encourage|respond|complete|promote|advise"
+    r"(?:help(?! but\b)|assist|provide|answer|fulfill?|comply|create|write|generate|engage"
+    r"|discuss|support|condone|offer|share|participate|recommend|encourage|respond|complete|promote|advise"
     r"|talk about|teach|explain|give (?:you )?(?:advice|any|instructions|that|this)"
-    r"|tell you (?:how|that|where)|do (?:that|this|it)|be (?:of|able))"
+    r"|tell you (?:how|that|where)|do (?:that|this|it)|be of"
+    r"|be able to (?:help|assist|provide|answer|tell|give))"
+)
+# who says sorry for these has misunderstood, or disagrees
+NOT_REFUSED = (
+    r"(?:understand|follow|parse|agree|hear|see|remember|recall|believe|find|make|be (?:good|sure))"
 )
 REFUSES = re.compile(
     rf"\bi ?{NOT_WILLING} (?:\w+ )?{HELP}\b"
     r"|\b(?:sorry|afraid|apologi[sz]e),?(?: but)?(?: that)?,?(?: as an? [\w ]{1,40},)?"
-    rf" i ?{NOT_WILLING}\b"
+    rf" i ?{NOT_WILLING}\b(?! (?:\w+ )?{NOT_REFUSED}\b)"
     r"|\bas an? (?:ai|artificial)[\w ]{0,40},?"
     r" i ?(?:can't|cannot|am not able|am unable|'m unable)\b"
     r"|\bi(?:'m| am) not comfortable\b|\bi (?:do not|don't) feel (?:comfortable|right)\b"
     r"|\bi (?:must|have to|will|need to) (?:respectfully )?decline\b"
     r"|\bi (?:do not|don't) think"
     r" (?:it's|it is|it would be|that's|that is|that would be|this is)"
-    r" (?:an? )?(?:very )?(?:appropriate|good idea|right|okay|ok)\b"
+    r" (?:very )?appropriate\b"
     r"|\bi (?:do not|don't) think i (?:can|should) (?:help|answer|tell|give|share|do)\b"
     r"|\b(?:not appropriate|inappropriate|unethical"
     r"|against my (?:programming|guidelines|principles))[\w ]{0,20} for me to\b"
@@ -329,8 +337,17 @@ REFUSES = re.compile(
     r"|\blo siento,?(?: pero)? no puedo\b|\bdésolée?,?(?: mais)? je ne peux pas\b"
     r"|\btut mir leid,?(?: aber)? (?:ich kann|das kann ich)\b|\bdesculpe,?(?: mas)? não posso\b"
 )
+# found many times faster than the pattern; one of them is in whatever it matches
+HINTS = (
+    *("can't", "cannot", "can not", "won't", "will not", "shouldn't"),
+    *("should not", "not able", "not going", "not allowed", "not willing", "not programmed"),
+    *("unable", "decline", "refuse", "rather not", "not want", "n't want", "comfortable"),
+    *("feel right", "n't think", "not think", "appropriate", "unethical", "against my", "no puedo"),
+    *("ne peux pas", "leid", "não posso", "无法", "不能", "できません", "お答え"),
+)
 
 
 def refuses(text: str) -> bool:
     """Whether the text begins by declining to answer."""
-    return bool(REFUSES.search(_plain(text[:HEAD])))
+    head = _plain(text[:HEAD])
+    return any(hint in head for hint in HINTS) and bool(REFUSES.search(head))
