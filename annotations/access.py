@@ -44,9 +44,9 @@ def dataset_to_label(user: User, slug: str) -> Dataset:
 def lease_to_answer(user: User, slug: str, lease_id: int) -> Lease:
     """A pair that was put to this user, and to nobody else. Whether they may still answer it is
     said where the answer is kept: they know of the pair, and are owed a sentence."""
-    rows = Lease.objects.select_related("annotator__dataset", "pair", "label")
+    rows = Lease.objects.select_related("annotator__dataset", "pair__standing", "label")
     return get_object_or_404(
-        rows.defer("pair__search_text", "pair__meta"),
+        rows.defer("pair__meta"),
         pk=lease_id,
         annotator__user=user,
         annotator__dataset__slug=slug,
@@ -56,7 +56,7 @@ def lease_to_answer(user: User, slug: str, lease_id: int) -> Lease:
 def pair_to_curate(user: User, slug: str, pair_id: int) -> PreferencePair:
     found = dataset_to_curate(user, slug)
     return get_object_or_404(
-        PreferencePair.objects.with_text().select_related("decision"), dataset=found, pk=pair_id
+        PreferencePair.objects.select_related("standing__decision"), dataset=found, pk=pair_id
     )
 
 

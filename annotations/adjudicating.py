@@ -61,10 +61,10 @@ class Segment:
 def queue_of(dataset: Dataset) -> QuerySet[PreferencePair]:
     """The disputes, most contested first: by how many people the smaller camp has, then by how
     close it is, then the oldest. Those for which one more person was asked come last."""
-    a, b = (Cast(name, IntegerField()) for name in ("people_a", "people_b"))
+    a, b = (Cast(name, IntegerField()) for name in ("standing__people_a", "standing__people_b"))
     is_asked = Exists(rounds.awaited().filter(pair=OuterRef("pk")))
     contest = Cast(Least(a, b), IntegerField()) * LEVEL - Abs(a - b)
-    pairs: QuerySet[PreferencePair] = dataset.pairs.in_dispute().with_text()
+    pairs: QuerySet[PreferencePair] = dataset.pairs.in_dispute().with_standing()
     pairs = pairs.annotate(
         is_asked=is_asked,
         contest=contest - Case(When(is_asked, then=Value(ASKED)), default=Value(0)),
@@ -87,13 +87,13 @@ def next_dispute(
 
 def place_of(pair: PreferencePair, *, is_asked: bool) -> int:
     """The pair's place in the queue, also when it is in dispute no more; larger is earlier."""
-    a, b = pair.people_a, pair.people_b
+    a, b = pair.standing.people_a, pair.standing.people_b
     return min(a, b) * LEVEL - abs(a - b) - (ASKED if is_asked else 0)
 
 
 def state(dataset: Dataset) -> Queue:
     queue: Any = queue_of(dataset).order_by()  # annotated, which the types do not know
-    divided = dataset.pairs.decided().filter(people_a__gt=0, people_b__gt=0)
+    divided = dataset.standings.decided().filter(people_a__gt=0, people_b__gt=0)
     return Queue(
         waiting=queue.count(),
         asked=queue.filter(is_asked=True).count(),

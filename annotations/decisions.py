@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from annotations import permissions
-from annotations.models import Decision, Preference, PreferencePair, Verdict
+from annotations.models import Decision, PairStanding, Preference, PreferencePair, Verdict
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
 
@@ -34,7 +34,7 @@ def decide(
     """
     permissions.check_can_curate(by, pair.dataset)
     _check_makes_sense(pair, verdict)
-    latest = latest_decision(pair)
+    latest = _held(pair)
     if latest is not None and latest.pk != based_on:
         if (
             latest.supersedes_id == based_on
@@ -65,7 +65,7 @@ def undo(*, decision: Decision, by: User) -> Decision:
     come since."""
     pair = decision.pair
     permissions.check_can_curate(by, pair.dataset)
-    latest = latest_decision(pair)
+    latest = _held(pair)
     if latest is not None and latest.undoes_id == decision.pk:
         return latest
     if latest is None or latest.pk != decision.pk:
@@ -73,11 +73,13 @@ def undo(*, decision: Decision, by: User) -> Decision:
             "This decision has been superseded since, so it cannot be undone from here: decide "
             "anew."
         )
-    before = decision.supersedes
+    before = decision.supersedes.holding if decision.supersedes else None
     back = Decision(
         pair=pair,
         verdict=before.verdict if before else Verdict.UNDECIDED,
         label_probability=before.label_probability if before else None,
+        kind=before.kind if before else Decision.Kind.PERSON,
+        restores=before,
         decided_by=by,
         actor=by.shown_name,
         reason=before.reason if before else "",
@@ -137,7 +139,17 @@ def _append(decision: Decision) -> Decision:
             decision.save()
     except IntegrityError as error:
         raise Conflict("Somebody else decided this pair at the same moment: look again.") from error
-    PreferencePair.objects.filter(pk=decision.pair_id).update(
-        decision=decision, verdict=decision.verdict
+    held = decision.holding
+    PairStanding.objects.filter(pk=decision.pair_id).update(
+        decision=decision,
+        verdict=decision.verdict,
+        decided_by=held.kind if held else PairStanding.DecidedBy.NOBODY,
+        decided_at=held.created_at if held else None,
     )
     return decision
+
+
+def _held(pair: PreferencePair) -> Decision | None:
+    """The end of the pair's chain, which nobody else may lengthen until the transaction ends."""
+    PairStanding.objects.select_for_update(no_key=True).get(pk=pair.pk)
+    return latest_decision(pair)

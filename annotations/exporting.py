@@ -100,7 +100,7 @@ def everything(frozen: SnapshotPair) -> Line:
         "source_preference": pair.source_preference or None,
         "preference": frozen.preference or None,
         "verdict": frozen.verdict or None,
-        "decision": frozen.decision and _decision(frozen.decision),
+        "decision": frozen.decision and _decision(frozen.decision.holding),
         "ensemble": {
             "strength_towards_a": frozen.strength,
             "spread": frozen.spread,
@@ -113,7 +113,10 @@ def everything(frozen: SnapshotPair) -> Line:
     return {name: digests.portable(value) for name, value in line.items()}
 
 
-def _decision(decision: Decision) -> Line:
+def _decision(decision: Decision | None) -> Line | None:
+    """What holds, whoever took something else back in between."""
+    if decision is None:
+        return None
     return {
         "verdict": decision.verdict or None,
         "label_probability": decision.label_probability,
@@ -174,8 +177,10 @@ def _chosen_and_rejected(frozen: SnapshotPair) -> tuple[Any, Any]:
 
 def _pages(snapshot: Snapshot, *, with_labels: bool) -> Iterator[list[SnapshotPair]]:
     """The snapshot's rows in the order of the pairs' digests, a page at a time."""
-    rows = SnapshotPair.objects.filter(snapshot=snapshot).select_related("pair", "decision")
-    rows = rows.defer("pair__search_text").order_by("position")
+    rows = SnapshotPair.objects.filter(snapshot=snapshot).select_related(
+        "pair", "decision__restores"
+    )
+    rows = rows.order_by("position")
     if with_labels:
         # neither repeats nor practice, which say something of the annotator, not of the pair
         asked = Label.objects.filter(occasion=Occasion.WORK)

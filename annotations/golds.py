@@ -103,7 +103,7 @@ def of_dataset(dataset: Dataset) -> QuerySet[GoldPair]:
     put = Q(pair__leases__is_gold=True) | Q(pair__leases__occasion=Occasion.PRACTICE)
     said = put & Q(pair__leases__label__preference__in=ANSWERS)
     right = said & Q(pair__leases__label__preference=F("preference"))
-    rows = dataset.gold_pairs.select_related("pair").defer("pair__search_text", "pair__meta")
+    rows = dataset.gold_pairs.select_related("pair").defer("pair__meta")
     counted = rows.annotate(
         asked=Count("pair__leases", filter=said), right=Count("pair__leases", filter=right)
     )

@@ -82,7 +82,7 @@ def last_labels(annotator: Annotator) -> list[Label]:
     """What the annotator said last, of whatever occasion, with the pairs."""
     current = Label.objects.filter(annotator=annotator, successor__isnull=True)
     chosen = current.exclude(preference="withdrawn").select_related("pair")
-    return list(chosen.defer("pair__search_text").order_by("-pk")[:SHOWN_LABELS])
+    return list(chosen.order_by("-pk")[:SHOWN_LABELS])
 
 
 Column = tuple[quality.Habit, Booleans | Floats, Booleans]

@@ -21,16 +21,18 @@ from django.db import models, transaction
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 
-from annotations import label_files, staging
+from annotations import label_files, searching, staging
 from annotations.formats.labels import other_side
 from annotations.formats.layouts import AUTO
 from annotations.formats.reading import PairReader, UnreadableFile
 from annotations.models import (
     CONTENT_FIELDS,
+    TRAITS,
     Annotator,
     Dataset,
     Import,
     Label,
+    PairStanding,
     PreferencePair,
     StagedLabel,
     StagedPair,
@@ -65,7 +67,7 @@ def run(row: Import) -> None:
         label_files.finish(row, counts)
         return
     _publish(row)
-    _count_people(row)
+    _count_voices(row)
     _finish(row, counts)
     staging.discard(row)
 
@@ -109,13 +111,14 @@ def _publish(row: Import) -> None:
     work.renew(row)  # who has lost the lease publishes nothing
 
 
-def _count_people(row: Import) -> None:
-    """Let the pairs say what people hold of them, a batch at a time: others label them by now, and
-    wait for each."""
-    labelled = Label.objects.filter(imported_in=row, annotator__kind=Annotator.Kind.HUMAN)
+def _count_voices(row: Import) -> None:
+    """Let the pairs say what people and AI judges hold of them, a batch at a time: others label
+    them by now, and wait for each."""
+    voices = [Annotator.Kind.HUMAN, Annotator.Kind.AI]
+    labelled = Label.objects.filter(imported_in=row, annotator__kind__in=voices)
     pair_ids = list(labelled.order_by("pair_id").values_list("pair_id", flat=True).distinct())
     for batch in batches(pair_ids, BATCH):
-        PreferencePair.objects.filter(pk__in=batch).count_people()
+        PairStanding.objects.filter(pk__in=batch).count_voices()
 
 
 def _finish(row: Import, counts: Counts) -> None:
@@ -129,14 +132,30 @@ def _finish(row: Import, counts: Counts) -> None:
 
 
 def _publish_pairs(row: Import, fresh: "models.QuerySet[StagedPair]") -> int:
-    constants = {"dataset": _number(row.dataset_id), "verdict": _text(""), "created_at": _now()}
+    constants = {"dataset": _number(row.dataset_id), "created_at": _now()}
     rows = fresh.annotate(**{f"new_{name}": value for name, value in constants.items()}).order_by(
         "pk"
     )
-    chosen = rows.values_list(
-        *CONTENT_FIELDS, "imported_in", *(f"new_{name}" for name in constants)
+    columns = [*CONTENT_FIELDS, "source_preference", "imported_in"]
+    chosen = rows.values_list(*columns, *(f"new_{name}" for name in constants))
+    count = insert_from_select(PreferencePair, [*columns, *constants], chosen)
+    _publish_standings(row)
+    return count
+
+
+def _publish_standings(row: Import) -> None:
+    """Where the new pairs stand, and their words for the search."""
+    pair = PreferencePair.objects.filter(imported_in=row, digest=OuterRef("digest"))
+    staged = StagedPair.objects.filter(imported_in=row).annotate(
+        new_pair=Subquery(pair.values("pk")[:1]),
+        new_dataset=_number(row.dataset_id),
+        undecided=_text(""),
     )
-    return insert_from_select(PreferencePair, [*CONTENT_FIELDS, "imported_in", *constants], chosen)
+    fresh = staged.filter(new_pair__isnull=False).order_by("new_pair")
+    columns = ["pair", "dataset", "verdict", "imported_in", *TRAITS]
+    chosen = fresh.values_list("new_pair", "new_dataset", "undecided", "imported_in", *TRAITS)
+    insert_from_select(PairStanding, columns, chosen)
+    searching.add(fresh.values_list("new_pair", "search_text"))
 
 
 def _part_from_namesakes(row: Import, dataset: Dataset) -> None:

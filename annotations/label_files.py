@@ -22,7 +22,15 @@ from annotations.formats.containers import BadRow, Row, RowReader, UnreadableFil
 from annotations.formats.labels import COLUMNS, LABELS, GivenLabel, Locator, matches, parse
 from annotations.formats.layouts import AUTO
 from annotations.formats.parsed import RowError, check_storable
-from annotations.models import Annotator, Dataset, Import, Label, Occasion, PreferencePair
+from annotations.models import (
+    Annotator,
+    Dataset,
+    Import,
+    Label,
+    Occasion,
+    PairStanding,
+    PreferencePair,
+)
 from annotations.staging import Counts, Report
 from curator.lib import work
 from curator.lib.batches import batches
@@ -299,7 +307,7 @@ class Adding:
             except Refused as refused:
                 _refuse(self.counts, self.report, line, given.source_id, str(refused))
         self._write()
-        PreferencePair.objects.filter(pk__in=self.counted_anew).count_people()
+        PairStanding.objects.filter(pk__in=self.counted_anew).count_voices()
         self.counted_anew = set()
 
     def _meet(self, batch: list[GivenLabel]) -> None:

@@ -23,7 +23,7 @@ from annotations.models import (
     Label,
     Lease,
     Occasion,
-    PreferencePair,
+    PairStanding,
     RoundPair,
     SkipReason,
     Verdict,
@@ -263,7 +263,7 @@ def _vote(lease: Lease, by: User, said: dict[str, Any], based_on: int | None) ->
     permissions.check_can_label(by, lease.annotator.dataset)  # who sends them away locks them too
     rows = Lease.objects.select_for_update(of=("self",), no_key=True)
     opinion = F("round_pair__round__pair")
-    found = rows.annotate(verdict=F("pair__verdict"), opinion=opinion).get(pk=lease.pk)
+    found = rows.annotate(verdict=F("pair__standing__verdict"), opinion=opinion).get(pk=lease.pk)
     found.annotator, found.pair = lease.annotator, lease.pair
     if found.state == Lease.State.ANSWERED:
         return _sent_again(found, said)
@@ -353,7 +353,7 @@ def _count(lease: Lease, changes: Mapping[str, int]) -> None:
         if said in leasing.JUDGED
     }
     if columns:
-        PreferencePair.objects.filter(pk=lease.pair_id).update(**columns)
+        PairStanding.objects.filter(pk=lease.pair_id).update(**columns)
 
 
 # --- Taking an answer back ------------------------------------------------------------------------
@@ -373,7 +373,7 @@ def _last_answered(annotator: Annotator) -> Lease:
         raise Refusal("A practice answer cannot be undone: you have seen what is right.")
     if lease is None:
         raise Refusal("There is nothing to undo: no answer of yours stands here.")
-    if lease.pair.verdict == Verdict.DROP:
+    if lease.pair.standing.verdict == Verdict.DROP:
         raise Refusal("The pair of your last answer was dropped, so there is nothing to change.")
     lease.annotator = annotator
     return lease

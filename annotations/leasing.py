@@ -79,7 +79,7 @@ def next_lease(annotator: Annotator) -> Lease | None:
             held = held_by(annotator)
             if held is None:
                 return _practice(annotator) or _in_between(annotator) or _from_rounds(annotator)
-            if held.pair.verdict == Verdict.DROP:
+            if held.pair.standing.verdict == Verdict.DROP:
                 release(held)
             elif renew(held):
                 return held
@@ -102,7 +102,7 @@ def held_by(annotator: Annotator) -> Lease | None:
 
 def leases() -> models.QuerySet[Lease]:
     """Leases with what is shown of them."""
-    return Lease.objects.select_related("pair").defer("pair__search_text", "pair__meta")
+    return Lease.objects.select_related("pair__standing").defer("pair__meta")
 
 
 def renew(lease: Lease) -> bool:
@@ -187,7 +187,7 @@ def shown_first(annotator: Annotator, pair: PreferencePair) -> str:
 def _practice(annotator: Annotator) -> Lease | None:
     if not _has_practice(annotator):
         return None
-    gold = _practice_pairs(annotator).select_related("pair").order_by("pk").first()
+    gold = _practice_pairs(annotator).select_related("pair__standing").order_by("pk").first()
     if gold is None:
         return None
     return _leased(annotator, gold.pair, occasion=Occasion.PRACTICE)
@@ -240,7 +240,9 @@ def _is_due(annotator: Annotator, answers: int, every: int, what: str) -> bool:
 
 def _gold(annotator: Annotator, answers: int) -> Lease | None:
     rows = GoldPair.objects.filter(dataset=annotator.dataset_id, retired_at=None, is_practice=False)
-    gold = _drawn(_askable(rows, annotator).select_related("pair").order_by("pk"), answers)
+    gold = _drawn(
+        _askable(rows, annotator).select_related("pair__standing").order_by("pk"), answers
+    )
     if gold is None:
         return None
     # where a round wants the pair too, this answer is one of those it wants
@@ -261,7 +263,7 @@ def _repeat(annotator: Annotator, answers: int) -> Lease | None:
         state=Lease.State.ANSWERED,
         label__preference__in=JUDGED,
     )
-    earlier = judged.exclude(pair__verdict=Verdict.DROP).order_by("-answered_at")
+    earlier = judged.exclude(pair__standing__verdict=Verdict.DROP).order_by("-answered_at")
     lease = _drawn(earlier, answers, start=REPEATED_AFTER)
     if lease is None:
         return None
@@ -322,7 +324,7 @@ def _claimed(annotator: Annotator, rounds: Sequence[int]) -> RoundPair | None:
     of_one = len(rounds) == 1
     which = {"round": rounds[0]} if of_one else {"round__in": rounds}
     rows = _askable(RoundPair.objects.filter(**which, open__gt=0), annotator)
-    rows = rows.select_related("pair").defer("pair__search_text", "pair__meta")
+    rows = rows.select_related("pair__standing").defer("pair__meta")
     onwards = rows.filter(position__gt=_last_position(annotator, rounds[0])) if of_one else None
     for found, skips in ((onwards, True), (rows, True), (rows, False)):
         if found is None or (not skips and not connection.features.has_select_for_update):
@@ -351,7 +353,7 @@ def _askable(rows: models.QuerySet[Row], annotator: Annotator) -> models.QuerySe
         annotator=annotator,
         successor__isnull=True,
     )
-    return rows.filter(~Q(pair__verdict=Verdict.DROP), ~Exists(said))
+    return rows.filter(~Q(pair__standing__verdict=Verdict.DROP), ~Exists(said))
 
 
 def _leased(

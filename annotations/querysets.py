@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce
 from curator.lib.append_only import AppendOnlyQuerySet
 
 if TYPE_CHECKING:
-    from annotations.models import Dataset, Label, PreferencePair  # noqa: F401 - named in strings
+    from annotations.models import Dataset, Label, PairStanding, PreferencePair  # noqa: F401 - named in strings
     from curator.models import User
 
 PEOPLE = ("a", "b", "tie", "both_bad")  # what a pair counts of what people say
@@ -32,58 +32,63 @@ class LabelQuerySet(AppendOnlyQuerySet["Label"]):
         return self.current().exclude(preference="skip")
 
 
-class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]):
-    def undecided(self) -> "PreferencePairQuerySet":
+class PairStandingQuerySet(models.QuerySet["PairStanding", "PairStanding"]):
+    def undecided(self) -> "PairStandingQuerySet":
         return self.filter(verdict="")
 
-    def decided(self) -> "PreferencePairQuerySet":
+    def decided(self) -> "PairStandingQuerySet":
         return self.filter(verdict__gt="")  # not `exclude`, of which no index knows anything
 
-    def labelled(self) -> "PreferencePairQuerySet":
-        """Pairs of which the source prefers one response."""
-        return self.filter(source_preference__in=["a", "b"])
-
-    def queued_for_review(self) -> "PreferencePairQuerySet":
+    def queued_for_review(self) -> "PairStandingQuerySet":
         """Undecided pairs that scoring gave a priority, the most urgent first."""
-        return (
-            self.undecided()
-            .filter(review_priority__isnull=False)
-            .order_by("-review_priority", "-id")
-        )
+        queued = self.undecided().filter(review_priority__isnull=False)
+        return queued.order_by("-review_priority", "-pair")
 
-    def in_dispute(self) -> "PreferencePairQuerySet":
+    def in_dispute(self) -> "PairStandingQuerySet":
         """Undecided pairs of which one person prefers A and another B."""
         return self.undecided().filter(people_a__gt=0, people_b__gt=0)
-
-    def count_people(self) -> int:
-        """Set what people now say of these pairs from their labels, and return how many pairs
-        that are. Where one label is appended, counting up and down is cheaper.
-
-        The pairs are locked before they are counted: a single statement would wait for a vote that
-        is being kept, and then write what it had counted before. They are held until the caller's
-        transaction ends, so give it no more than a batch of them where others are at work.
-        """
-        # named late: the models are built from these querysets
-        labels: Any = self.model._meta.get_field("labels").related_model._default_manager
-        said = labels.judgements().filter(pair=OuterRef("pk"), annotator__kind="human")
-        counts = {}
-        for name in PEOPLE:
-            rows = said.filter(preference=name).order_by().values("pair")
-            counted = Subquery(rows.annotate(count=Count("pk")).values("count"))
-            counts[f"people_{name}"] = Coalesce(counted, 0, output_field=models.IntegerField())
-        with transaction.atomic(using=self.db):
-            held = self.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
-            return self.model._default_manager.filter(pk__in=list(held)).update(**counts)
-
-    def containing(self, text: str) -> "PreferencePairQuerySet":
-        """Pairs with the text anywhere in prompt or responses, whatever the case."""
-        return self.filter(search_text__contains=text.casefold())
 
     def verdict_counts(self) -> dict[str, int]:
         """How many pairs stand at each verdict."""
         rows: Any = self.order_by().values_list("verdict").annotate(Count("pk"))
         return dict(rows)
 
-    def with_text(self) -> "PreferencePairQuerySet":
-        """Everything but the column that only the search needs."""
-        return self.defer("search_text")
+    def count_voices(self) -> int:
+        """Set what people and AI judges now say of these pairs from their labels, and return how
+        many pairs that are. Where one label is appended, counting up and down is cheaper.
+
+        The rows are locked before they are counted: a single statement would wait for a vote that
+        is being kept, and then write what it had counted before. They are held until the caller's
+        transaction ends, so give it no more than a batch of them where others are at work.
+        """
+        # named late: the models are built from these querysets
+        pairs: Any = self.model._meta.get_field("pair").related_model
+        labels: Any = pairs._meta.get_field("labels").related_model._default_manager
+        said = labels.judgements().filter(pair=OuterRef("pk"))
+        counts = {f"people_{name}": _counted(said, "human", name) for name in PEOPLE}
+        counts |= {f"ai_{side}": _counted(said, "ai", side) for side in ("a", "b")}
+        with transaction.atomic(using=self.db):
+            held = self.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
+            return self.model._default_manager.filter(pk__in=list(held)).update(**counts)
+
+
+def _counted(said: Any, kind: str, judgement: str) -> Coalesce:
+    rows = said.filter(annotator__kind=kind, preference=judgement).order_by().values("pair")
+    counted = Subquery(rows.annotate(count=Count("pk")).values("count"))
+    return Coalesce(counted, 0, output_field=models.IntegerField())
+
+
+class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]):
+    def undecided(self) -> "PreferencePairQuerySet":
+        return self.filter(standing__verdict="")
+
+    def labelled(self) -> "PreferencePairQuerySet":
+        """Pairs of which the source prefers one response."""
+        return self.filter(source_preference__in=["a", "b"])
+
+    def in_dispute(self) -> "PreferencePairQuerySet":
+        """Undecided pairs of which one person prefers A and another B."""
+        return self.undecided().filter(standing__people_a__gt=0, standing__people_b__gt=0)
+
+    def with_standing(self) -> "PreferencePairQuerySet":
+        return self.select_related("standing")

@@ -27,28 +27,28 @@ class QueueState:
 
 def next_pair(dataset: Dataset, *, after: PreferencePair | None = None) -> PreferencePair | None:
     """The most urgent undecided pair, or the one that follows `after` in the order of the queue."""
-    waiting = dataset.pairs.with_text().queued_for_review()
-    if after is not None and after.review_priority is not None:
-        priority = after.review_priority
+    waiting = dataset.standings.queued_for_review()
+    priority = after.standing.review_priority if after is not None else None
+    if after is not None and priority is not None:
         waiting = waiting.filter(
-            Q(review_priority__lt=priority) | Q(review_priority=priority, id__lt=after.pk)
+            Q(review_priority__lt=priority) | Q(review_priority=priority, pair__lt=after.pk)
         )
         waiting = waiting.filter(review_priority__lte=priority)
-    return waiting.first()
+    found = waiting.values_list("pair", flat=True).first()
+    return None if found is None else dataset.pairs.with_standing().get(pk=found)
 
 
 def state(dataset: Dataset) -> QueueState:
-    waiting = dataset.pairs.queued_for_review().order_by().count()
-    return QueueState(waiting=waiting, decided=dataset.pairs.decided().count())
+    waiting = dataset.standings.queued_for_review().order_by().count()
+    return QueueState(waiting=waiting, decided=dataset.standings.decided().count())
 
 
-def set_priorities(dataset: Dataset, priority: Combinable) -> Iterator[int]:
-    """Give every pair of the dataset the priority that the expression says, null to leave it out
-    of the queue. Step by step, so that nobody waits long for the database; yields how many pairs
-    each step has reached."""
+def set_scores(dataset: Dataset, **scores: Combinable | None) -> Iterator[int]:
+    """Let every pair's standing say what the expressions do: the figures of the current run, and
+    `review_priority`, null to leave a pair out of the queue. Step by step, so that nobody waits
+    long for the database; yields how many pairs each step has reached."""
     # all read before the first is written: SQLite lets no reader of an older state write
-    pair_ids = list(dataset.pairs.order_by("pk").values_list("pk", flat=True))
+    pair_ids = list(dataset.standings.order_by("pair").values_list("pair", flat=True))
     for batch in batches(pair_ids, BATCH):
-        yield dataset.pairs.filter(pk__gte=batch[0], pk__lte=batch[-1]).update(
-            review_priority=priority
-        )
+        some = dataset.standings.filter(pair__gte=batch[0], pair__lte=batch[-1])
+        yield some.update(**scores)

@@ -139,7 +139,7 @@ def second_opinion(
     """Ask for more labels of one pair, before everything else that is asked. Asked for twice while
     the first waits, it is one."""
     permissions.check_can_curate(by, pair.dataset)
-    if pair.verdict == Verdict.DROP:
+    if pair.standing.verdict == Verdict.DROP:
         raise Refusal("This pair was dropped: take that back before you ask for a second opinion.")
     people = _once_each(annotators)
     asked = {person.pk for person in people}
@@ -259,12 +259,12 @@ def _in_order(round: Round, pair_ids: set[int], *, again: bool = False) -> Itera
     """The round's rows for these pairs, by position. Its random arm is a random sample of them,
     each of which stands somewhere in its own equal part of the order; the others stand around them
     by priority."""
-    by_priority = F("review_priority").desc(nulls_last=True)
+    by_priority = F("standing__review_priority").desc(nulls_last=True)
     pairs = round.dataset.pairs.order_by(by_priority, "pk")
     if not again:
         practice = GoldPair.objects.filter(dataset=round.dataset_id, is_practice=True)
         asked_elsewhere = practice.filter(retired_at=None).values("pair")
-        pairs = pairs.exclude(verdict=Verdict.DROP).exclude(pk__in=asked_elsewhere)
+        pairs = pairs.exclude(standing__verdict=Verdict.DROP).exclude(pk__in=asked_elsewhere)
     # all read before the first is written: SQLite lets no reader of an older state write
     wanted = [pk for pk in pairs.values_list("pk", flat=True) if pk in pair_ids]
     drawn = sorted((_hashed(round, pk), pk) for pk in wanted if _is_drawn(round, pk))

@@ -93,7 +93,8 @@ def freeze(
         place=Window(RowNumber(), order_by="digest"),
     )
     chosen = rows.order_by("place").values_list(
-        "new_snapshot", "place", "pk", "decision", "verdict", "preference", *EVIDENCE
+        *("new_snapshot", "place", "pk", "standing__decision", "standing__verdict", "preference"),
+        *EVIDENCE,
     )
     insert_from_select(SnapshotPair, ["snapshot", "position", *columns], chosen)
     return snapshot
@@ -104,7 +105,7 @@ def _standing(
 ) -> "models.QuerySet[Any]":
     """The dataset's pairs with the preference that holds, and evidence where there is some."""
     pairs = scored if scored is not None else _without_evidence(dataset)
-    source, verdict = F("source_preference"), "verdict"
+    source, verdict = F("source_preference"), "standing__verdict"
     flipped = Case(When(source_preference="a", then=Value("b")), default=Value("a"))
     preference = Case(
         When(**{verdict: Verdict.DROP}, then=Value("")),
@@ -136,9 +137,9 @@ def _lines(standing: "models.QuerySet[Any]", tally: Tally) -> Iterator[str]:
     columns = (
         "digest",
         "is_in_order",
-        "verdict",
+        "standing__verdict",
         "preference",
-        "decision__label_probability",
+        "standing__decision__label_probability",
         "strength",
         "flag",
     )

@@ -11,12 +11,22 @@ from typing import Any, Protocol
 
 from django.db import transaction
 
-from annotations.formats.parsed import ParsedLabel, ParsedPair, other_way_round, source_preference
+from annotations import checks
+from annotations.formats.parsed import (
+    Message,
+    ParsedLabel,
+    ParsedPair,
+    other_way_round,
+    source_preference,
+)
 from annotations.formats.reading import ReadPair, Refused
 from annotations.models import Import, Label, PreferencePair, StagedLabel, StagedPair
+from annotations.words import words_of
 from curator.lib.bulk import refresh_statistics
 from curator.lib.refusals import Refusal
 
+ORIGINS = ("source", "subset")  # of what the source says beside the pair
+LONGEST_ORIGIN = 80
 COLUMNS = ("pk", "digest", "source_id", "source_line", "response_a", "response_b")
 
 Judge = tuple[str, str]  # an annotator's kind and name
@@ -185,6 +195,7 @@ def _keep_labels(
 
 def _staged(row: Import, read: ReadPair) -> StagedPair:
     pair = read.pair
+    characters = [_characters(side) for side in (pair.prompt, pair.response_a, pair.response_b)]
     return StagedPair(
         imported_in=row,
         source_id=pair.source_id,
@@ -197,8 +208,25 @@ def _staged(row: Import, read: ReadPair) -> StagedPair:
         response_b=pair.response_b,
         source_preference=pair.source_preference,
         meta=dict(pair.meta),
-        search_text=pair.search_text,
+        origin=_origin(row, pair),
+        turns=len(pair.prompt),
+        characters=sum(characters),
+        longer_a=characters[1] - characters[2],
+        checks=int(checks.of_pair(pair.prompt, pair.response_a, pair.response_b)),
+        search_text=words_of(pair.search_text),
     )
+
+
+def _origin(row: Import, pair: ParsedPair) -> str:
+    """Where the pair's own source says that it is from; else the file that it came in."""
+    said = [
+        str(pair.meta[name]).strip() for name in ORIGINS if isinstance(pair.meta.get(name), str)
+    ]
+    return " / ".join(filter(None, said))[:LONGEST_ORIGIN] or row.file_name[:LONGEST_ORIGIN]
+
+
+def _characters(messages: list[Message]) -> int:
+    return sum(len(message["content"]) for message in messages)
 
 
 def _batch_for(row: Import, pairs: list[ParsedPair]) -> Batch:

@@ -53,7 +53,7 @@ class Slice:
         elif self.part == "undecided":
             found = found.undecided()
         elif self.part == "decided":
-            found = found.decided()
+            found = found.filter(standing__verdict__gt="")
         if self.round_id:
             found = found.filter(
                 pk__in=RoundPair.objects.filter(round=self.round_id).values("pair")
@@ -167,7 +167,7 @@ def state_of(dataset: Dataset) -> str:
         dataset.rounds.aggregate(Count("pk"), Max("finished_at")),
     )
     counted = (value for found in facts for value in found.values())
-    parts = (last_labels(dataset), decision.first(), dataset.pairs.decided().count(), *counted)
+    parts = (last_labels(dataset), decision.first(), dataset.standings.decided().count(), *counted)
     return "/".join(map(str, (*parts, timezone.now().date())))
 
 
@@ -196,7 +196,7 @@ def compute(dataset: Dataset, given: Answers) -> Team:
             longer=answers.longer_of(dataset, given),
         ),
         matrix=matrix(given),
-        disputes=dataset.pairs.in_dispute().count(),
+        disputes=dataset.standings.in_dispute().count(),
         days=by_day(dataset),
     )
 

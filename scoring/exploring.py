@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from annotations import searching
 from annotations.models import Dataset, PreferencePair, Verdict
 from scoring.models import PairScore, ScoringRun
 
@@ -76,7 +77,7 @@ def page(dataset: Dataset, run: ScoringRun | None, filters: Filters, cursor: str
     order = ORDERS[filters.order]
     scores = _after(_scores(run, filters), order, cursor)
     direction = "-" if order.descending else ""
-    ordered = scores.select_related("pair").defer("pair__search_text")
+    ordered = scores.select_related("pair__standing")
     rows = list(
         ordered.order_by(f"{direction}{order.column}", f"{direction}pair_id")[: PAGE_SIZE + 1]
     )
@@ -137,9 +138,9 @@ def _conditions(filters: Filters, *, prefix: str) -> Q:
     condition = Q()
     if filters.status:
         verdict = Verdict.UNDECIDED if filters.status == UNDECIDED else filters.status
-        condition &= Q(**{f"{prefix}verdict": verdict})
+        condition &= Q(**{f"{prefix}standing__verdict": verdict})
     if filters.text:
-        condition &= Q(**{f"{prefix}search_text__contains": filters.text.casefold()})
+        condition &= Q(**{f"{prefix}pk__in": searching.matching(filters.text)})
     return condition
 
 
@@ -156,7 +157,7 @@ def _after(scores: "QuerySet[PairScore]", order: Order, cursor: str) -> "QuerySe
 
 
 def _unscored_page(found: "QuerySet[PreferencePair]", cursor: str) -> Page:
-    pairs = found.defer("search_text").order_by("pk")
+    pairs = found.select_related("standing").order_by("pk")
     if cursor:
         pairs = pairs.filter(pk__gt=_parsed(cursor, str)[1])
     rows = list(pairs[: PAGE_SIZE + 1])

@@ -23,7 +23,7 @@ def score_shard(shard: ScoringShard) -> None:
     members = list(
         run.ensemble.members.filter(position__in=shard.members).select_related("checkpoint")
     )
-    found = PreferencePair.objects.with_text().in_bulk(shard.pair_ids)
+    found = PreferencePair.objects.in_bulk(shard.pair_ids)
     pairs = [found[pair_id] for pair_id in shard.pair_ids]
     towards = _towards_a(shard, members, pairs)
     asked = _asked(run, members, pairs)

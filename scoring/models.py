@@ -438,3 +438,117 @@ class Audit(Work):
 
     def __str__(self) -> str:
         return f"audit of run {self.run_id}"
+
+
+class ReviewSample(models.Model):
+    """A stratified random sample of a run's labelled pairs, drawn to be reviewed: what people
+    decide on them says how many labels are wrong, and how good the flags are."""
+
+    run = models.ForeignKey(ScoringRun, on_delete=models.PROTECT, related_name="samples")
+    seed = models.PositiveIntegerField(default=0)
+    strata = models.JSONField(
+        default=list, help_text="bounds of strength and how many pairs of the run, weakest first"
+    )
+    size = models.PositiveIntegerField(default=0, help_text="pairs drawn so far")
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"sample {self.pk} of run {self.run_id}"
+
+
+class SampledPair(models.Model):
+    """A pair that was drawn, and its place in the order of review. Its verdict is the decision of
+    a person on it, whenever they made it."""
+
+    sample = models.ForeignKey(ReviewSample, on_delete=models.CASCADE, related_name="rows")
+    pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="+")
+    position = models.PositiveIntegerField()
+    stratum = models.PositiveSmallIntegerField()
+    flag = models.CharField(max_length=9, choices=Flag, help_text="in the run, when it was drawn")
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [
+            models.UniqueConstraint(fields=["sample", "pair"], name="drawn_once_per_sample"),
+            models.UniqueConstraint(
+                fields=["sample", "position"], name="one_drawn_pair_per_position"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.pair_id} in sample {self.sample_id}"
+
+
+class Recalibration(models.Model):
+    """Probabilities that a label is right, fitted to people's verdicts on a sample."""
+
+    sample = models.ForeignKey(
+        ReviewSample, on_delete=models.PROTECT, related_name="recalibrations"
+    )
+    description = models.JSONField(default=dict, help_text="method and knots")
+    quality = models.JSONField(
+        default=dict, help_text="cross-validated: error of each method, reliability, ECE"
+    )
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"recalibration {self.pk} by sample {self.sample_id}"
+
+
+class DatasetFigures(Work):
+    """The figures of a dataset's overview, counted in the background whenever what they rest on has
+    changed; the page shows the last ones and how old they are."""
+
+    dataset = models.OneToOneField(Dataset, on_delete=models.CASCADE, related_name="figures")
+    wanted = models.CharField(
+        max_length=200, blank=True, help_text="the state that was asked to be counted"
+    )
+    state = models.CharField(
+        max_length=200, blank=True, help_text="the state that the figures are of"
+    )
+    figures = models.JSONField(default=dict, blank=True)
+    counted_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"figures of {self.dataset_id}"
+
+
+class TopicMap(models.Model):
+    """What a dataset's prompts are about: clusters of their embeddings, grouped into topics."""
+
+    dataset = models.OneToOneField(Dataset, on_delete=models.CASCADE, related_name="topic_map")
+    ensemble = models.ForeignKey(Ensemble, on_delete=models.PROTECT, related_name="+")
+    topics = models.JSONField(default=list, help_text="number, name and pairs of each topic")
+    made_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"topics of {self.dataset_id}"
+
+
+class PairPlace(models.Model):
+    """Where a pair's prompt stands among the others, in a few numbers, to find similar pairs."""
+
+    pair = models.OneToOneField(
+        PreferencePair, primary_key=True, on_delete=models.CASCADE, related_name="place"
+    )
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
+    cluster = models.PositiveSmallIntegerField()
+    code = models.BinaryField(help_text="float16, of unit length")
+
+    class Meta:
+        indexes = [models.Index(fields=["dataset", "cluster"], name="places_by_cluster")]
+
+    def __str__(self) -> str:
+        return f"place of pair {self.pair_id}"

@@ -108,7 +108,7 @@ def standing(dataset: Dataset) -> Standing:
         all=Count("pk"),
         labelled=Count("pk", filter=Q(source_preference__in=["a", "b"])),
     )
-    verdicts = dataset.pairs.verdict_counts()
+    verdicts = dataset.standings.verdict_counts()
     verdicts.pop(Verdict.UNDECIDED, None)
     snapshots = dataset.snapshots.aggregate(
         last=Max("number"),
@@ -161,8 +161,11 @@ def flag_precision(run: ScoringRun, flag: Flag) -> FlagPrecision:
     counts = (
         PairScore.objects.of(run)
         .filter(flag=flag)
-        .exclude(pair__verdict="")
-        .aggregate(reviewed=Count("pk"), changed=Count("pk", filter=Q(pair__verdict__in=CHANGING)))
+        .filter(pair__standing__verdict__gt="")
+        .aggregate(
+            reviewed=Count("pk"),
+            changed=Count("pk", filter=Q(pair__standing__verdict__in=CHANGING)),
+        )
     )
     return FlagPrecision(
         counts["reviewed"], counts["changed"], wilson(counts["changed"], counts["reviewed"])

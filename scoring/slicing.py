@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import QuerySet
-from django.db.models.functions import Length
 
 from annotations.models import PreferencePair
 from scoring.models import Ensemble, Mode, RewardModel, ScoringRun
@@ -45,7 +44,7 @@ Waves = list[list[Together]]
 
 def sized(pairs: QuerySet[PreferencePair]) -> Iterator[Sized]:
     """The pairs by prompt group, so that what a prompt's texts share is read once."""
-    rows: Any = pairs.order_by("group", "pk").values_list("pk", "group", Length("search_text"))
+    rows: Any = pairs.order_by("group", "pk").values_list("pk", "group", "standing__characters")
     for pk, group, characters in rows.iterator():
         yield Sized(pk, group, characters // CHARACTERS_PER_TOKEN + 1)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import F, OuterRef, Subquery, Sum
+from django.db.models import F, OuterRef, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
 
 from annotations import queue, rounds
 from annotations.models import Preference
@@ -31,6 +32,7 @@ BINS = 40
 MAP_POINTS = 3000
 SHOWN_MEMBERS = 3
 SHOWN_REFUSALS = 100
+HANDED_OVER = ["strength", "spread", "votes", "label_probability", "percentile"]
 FIGURES = ["margins", "strength", "spread", "votes", "label_probability", "percentile", "flag"]
 
 
@@ -65,7 +67,7 @@ def bring_together(run: ScoringRun) -> None:
     found.summary.update(_work_of(run, collected))
     found.summary["length_confound"] = _length_confound(run, collected, found.strength)
     _store(run, collected, found)
-    _hand_over_priorities(run)
+    _hand_over(run)
     work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
 
@@ -242,20 +244,31 @@ def _store(run: ScoringRun, collected: Collected, found: Found) -> None:
         work.renew(run)
 
 
-def _hand_over_priorities(run: ScoringRun) -> None:
-    """The lower the strength of a label, the earlier its pair is reviewed; pairs without a label
-    are not queued. Only a run that becomes the dataset's current one orders its queue."""
+def _hand_over(run: ScoringRun) -> None:
+    """Let the pairs' standings say what the run found. The lower the strength of a label, the
+    earlier its pair is reviewed; pairs without a label are not queued. Only a run that becomes the
+    dataset's current one is handed over."""
     current = ScoringRun.objects.current(run.dataset)
     if current is not None and current.pk != run.pk:
         displaced = (run.mode, current.mode) == (Mode.IN_SAMPLE, Mode.OUT_OF_BAG)
         if displaced or (run.mode == current.mode and current.pk > run.pk):
             return
-    scores = PairScore.objects.filter(run=run, pair=OuterRef("pk")).exclude(flag="")
-    priority = Subquery(scores.annotate(priority=-F("strength")).values("priority")[:1])
-    for _ in queue.set_priorities(run.dataset, priority):
+    for _ in queue.set_scores(run.dataset, **_figures_of(run)):
         work.renew(run)
     for _ in rounds.reorder(run.dataset):
         work.renew(run)
+
+
+def _figures_of(run: ScoringRun) -> dict[str, Any]:
+    """What each standing takes from the run; nothing where the run has not scored its pair."""
+    scores = PairScore.objects.filter(run=run, pair=OuterRef("pk"))
+    urgent = scores.exclude(flag="").annotate(priority=-F("strength"))
+    figures = {name: Subquery(scores.values(name)[:1]) for name in HANDED_OVER}
+    return figures | {
+        "run_id": Subquery(scores.values("run")[:1]),
+        "flag": Coalesce(Subquery(scores.values("flag")[:1]), Value("")),
+        "review_priority": Subquery(urgent.values("priority")[:1]),
+    }
 
 
 def _number(value: float) -> float | None:

@@ -88,7 +88,7 @@ class ParsedPair:
     @cached_property
     def search_text(self) -> str:
         messages = [*self.prompt, *self.response_a, *self.response_b]
-        return "\n".join(message["content"] for message in messages).casefold()
+        return "\n".join(message["content"] for message in messages)
 
 
 def other_way_round(label: ParsedLabel) -> ParsedLabel:

@@ -30,7 +30,9 @@ def gold_of(pair: PreferencePair, *, form: GoldForm | None = None) -> dict[str, 
     """What is held for right of the pair, and a form that begins with it, or with what was decided;
     the source's own word is left out, so that it sways nobody."""
     gold = golds.known_of(pair)
-    decided = pair.verdict and decisions.resulting_preference(pair.source_preference, pair.verdict)
+    decided = pair.standing.verdict and decisions.resulting_preference(
+        pair.source_preference, pair.standing.verdict
+    )
     known = {
         "preference": gold.preference if gold else decided,
         "explanation": gold.explanation if gold else "",

@@ -211,7 +211,8 @@ def _pair_context(found: PreferencePair) -> dict[str, Any]:
         "others": [label for label in labels if label.annotator.kind != Annotator.Kind.HUMAN],
         "earlier_turns": found.prompt[:-1],
         "last_turn": found.prompt[-1],
-        "is_open": not found.verdict and bool(found.people_a and found.people_b),
+        "is_open": not found.standing.verdict
+        and bool(found.standing.people_a and found.standing.people_b),
         "latest": decisions.latest_decision(found),
         "history": found.decisions.order_by("-pk"),
         "preference": decisions.resulting_preference(found.source_preference, found.verdict)

@@ -136,7 +136,7 @@ def comments(request: SignedInRequest, slug: str) -> HttpResponse:
     before = request.GET.get("before", "")
     if before.isdecimal() and len(before) < 18:
         rows = rows.filter(pk__lt=int(before))
-    listed = list(rows.defer("pair__search_text", "pair__meta")[: SHOWN_COMMENTS + 1])
+    listed = list(rows.defer("pair__meta")[: SHOWN_COMMENTS + 1])
     shown, is_more = listed[:SHOWN_COMMENTS], len(listed) > SHOWN_COMMENTS
     older = shown[-1].pk if is_more else None
     context = {**_frame(dataset), "comments": shown, "older": older, "before": before}
@@ -190,7 +190,7 @@ def _frame(dataset: Dataset) -> dict[str, Any]:
     """What every page about labelling shows."""
     return {
         "dataset": dataset,
-        "disputes": dataset.pairs.in_dispute().count(),
+        "disputes": dataset.standings.in_dispute().count(),
         "lately": commenting.lately(dataset),
     }
 
@@ -235,7 +235,7 @@ def _closed_progress(dataset: Dataset, closed: list[Round]) -> dict[int, RoundPr
 
 def _label_counts(dataset: Dataset) -> dict[str, int]:
     """How much people have said of the dataset."""
-    state = f"{teams.last_labels(dataset)} {dataset.pairs.decided().count()}"
+    state = f"{teams.last_labels(dataset)} {dataset.standings.decided().count()}"
     return kept(_name("labels", dataset), state, lambda: _counted(dataset)).found
 
 

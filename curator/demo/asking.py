@@ -22,10 +22,10 @@ def ask(dataset: Dataset) -> Round | None:
     if dataset.rounds.exists():
         return dataset.rounds.exclude(status=Round.Status.DONE).first()
     for number, pair in enumerate(_agreed(dataset)[: PRACTICE + GOLD]):
-        people = pair.people_a + pair.people_b
+        people = pair.standing.people_a + pair.standing.people_b
         golds.mark(
             pair=pair,
-            preference="a" if pair.people_a else "b",
+            preference="a" if pair.standing.people_a else "b",
             by=None,
             explanation=f"All {people} people who labelled this pair prefer the same response.",
             is_practice=number < PRACTICE,
@@ -57,9 +57,9 @@ def asked(dataset: Dataset) -> str:
 def _agreed(dataset: Dataset) -> Any:
     """Pairs of which enough people prefer one response and nobody says otherwise, the clearest
     first."""
-    others = Q(people_tie=0, people_both_bad=0)
-    of_a = Q(people_a__gte=FEWEST_AGREEING, people_b=0)
-    of_b = Q(people_b__gte=FEWEST_AGREEING, people_a=0)
+    others = Q(standing__people_tie=0, standing__people_both_bad=0)
+    of_a = Q(standing__people_a__gte=FEWEST_AGREEING, standing__people_b=0)
+    of_b = Q(standing__people_b__gte=FEWEST_AGREEING, standing__people_a=0)
     clear = Q(scores__flag=Flag.STRONG)
     pairs = PreferencePair.objects.filter(others & (of_a | of_b) & clear, dataset=dataset)
-    return pairs.with_text().distinct().order_by("digest")
+    return pairs.with_standing().distinct().order_by("digest")

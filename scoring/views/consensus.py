@@ -88,5 +88,5 @@ def _asked(filters: Filters, run: ScoringRun | None) -> str:
 def _with_pairs(dataset: Dataset, found: Consensus) -> list[tuple[Differing, PreferencePair]]:
     """The pairs on which the best consensus there is contradicts the source."""
     differing = found.ways[-1].differing
-    pairs = dataset.pairs.with_text().in_bulk([row.pair_id for row in differing])
+    pairs = dataset.pairs.in_bulk([row.pair_id for row in differing])
     return [(row, pairs[row.pair_id]) for row in differing if row.pair_id in pairs]

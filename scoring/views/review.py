@@ -191,7 +191,9 @@ def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, An
         "latest": decisions.latest_decision(found),
         "history": found.decisions.order_by("-pk"),
         "labels": labels,
-        "preference": decisions.resulting_preference(found.source_preference, found.verdict),
+        "preference": decisions.resulting_preference(
+            found.source_preference, found.standing.verdict
+        ),
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ FEW_FIELDS = tuple(
 )
 
 
-def numbers_of(field: Field) -> Sequence[float]:
+def numbers_of(field: Field) -> Sequence[Any]:
+    """Numbers or times in their order."""
     if field.kind is Kind.TIME:
-        return MOMENTS  # type: ignore[return-value]  # compared like numbers
+        return MOMENTS
     if field.whole:
         return WHOLE
     return SHARES if field.most == 1 else STRENGTHS
@@ -89,7 +91,7 @@ def _column(field: Field, size: int, generator: np.random.Generator) -> Any:
         times = np.array(moments, dtype="datetime64[us]")
         times[0] = np.datetime64("NaT")
         return times[generator.integers(0, len(times), size)]
-    between = [(low + high) / 2 for low, high in zip(values, values[1:], strict=False)]
+    between = [(low + high) / 2 for low, high in pairwise(values)]
     known = [
         each
         for each in (values if field.whole else [*values, *between])

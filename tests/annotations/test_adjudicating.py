@@ -93,7 +93,7 @@ def test_a_settled_dispute_does_not_come_back(divided: Dataset, casey: User) -> 
     # nor when somebody else says something later
     late, two = factories.annotator(divided, "late"), pair_of(divided, 2)
     Label.objects.create(pair=two, annotator=late, preference="b")
-    divided.pairs.filter(pk=two.pk).count_people()
+    divided.standings.filter(pk=two.pk).count_voices()
     assert adjudicating.next_dispute(divided) is None
 
 
@@ -163,7 +163,7 @@ def test_what_people_are_divided_over_is_found_by_its_index(divided: Dataset) ->
     """Few pairs are, of however many there are."""
     if connection.vendor != "sqlite":
         pytest.skip("of so few rows PostgreSQL reads all")
-    settled = divided.pairs.decided().filter(people_a__gt=0, people_b__gt=0)
+    settled = divided.standings.decided().filter(people_a__gt=0, people_b__gt=0)
     for found in (divided.pairs.in_dispute(), adjudicating.queue_of(divided), settled):
         assert "pairs_divided" in found.explain()
 
@@ -193,7 +193,7 @@ def test_a_resolution_becomes_the_verdict_that_fits_the_source(
     pair.refresh_from_db()
     decision = settle(pair, casey, resolution, reason="since")
     pair.refresh_from_db()
-    assert (decision.verdict, pair.verdict, decision.reason) == (verdict, verdict, "since")
+    assert (decision.verdict, pair.standing.verdict, decision.reason) == (verdict, verdict, "since")
     assert decisions.resulting_preference(source, decision.verdict) == holds
 
 

@@ -140,7 +140,12 @@ def test_the_shown_side_changes_nothing_downstream(dataset: Dataset, said: str) 
             spans=spans,
         )
         pair.refresh_from_db()
-        counts = [pair.people_a, pair.people_b, pair.people_tie, pair.people_both_bad]
+        counts = [
+            pair.standing.people_a,
+            pair.standing.people_b,
+            pair.standing.people_tie,
+            pair.standing.people_both_bad,
+        ]
         found.append((row_of(label), counts))
         assert label.shown_first == first
         row.delete()

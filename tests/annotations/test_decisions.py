@@ -34,7 +34,7 @@ def test_a_decision_is_the_pairs_verdict_and_names_who_made_it(
 ) -> None:
     decision = decide(pair, Verdict.FLIP, casey)
     pair.refresh_from_db()
-    assert (pair.verdict, pair.decision) == (Verdict.FLIP, decision)
+    assert (pair.standing.verdict, pair.decision) == (Verdict.FLIP, decision)
     assert (decision.decided_by, decision.actor) == (casey, casey.shown_name)
 
 
@@ -70,7 +70,7 @@ def test_undo_restores_what_held_before(pair: PreferencePair, casey: User) -> No
     second = decide(pair, Verdict.DROP, casey, seen=first)
     back = decisions.undo(decision=second, by=casey)
     pair.refresh_from_db()
-    assert (pair.verdict, back.undoes) == (Verdict.KEEP, second)
+    assert (pair.standing.verdict, back.undoes) == (Verdict.KEEP, second)
 
 
 def test_undo_of_the_first_decision_leaves_the_pair_undecided(

@@ -499,7 +499,7 @@ def test_a_worker_that_dies_while_publishing_has_published_nothing(
     assert (started.status, dataset.pairs.count()) == (Import.Status.DONE, started.created)
 
 
-@pytest.mark.parametrize("place", ["_count_people", "_finish"])
+@pytest.mark.parametrize("place", ["_count_voices", "_finish"])
 def test_a_worker_that_dies_after_publishing_is_followed_by_one_that_counts(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -514,7 +514,11 @@ def test_a_worker_that_dies_after_publishing_is_followed_by_one_that_counts(
     run(started)
     assert (started.status, counts_of(started)) == (Import.Status.DONE, counts_of(expected))
     said = [
-        list(into.pairs.order_by("digest").values_list("people_a", "people_b", "people_tie"))
+        list(
+            into.pairs.order_by("digest").values_list(
+                "standing__people_a", "standing__people_b", "standing__people_tie"
+            )
+        )
         for into in (dataset, undisturbed)
     ]
     assert said[0] == said[1]

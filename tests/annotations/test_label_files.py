@@ -256,7 +256,7 @@ def test_what_people_say_is_counted_at_the_pair(talked: Dataset) -> None:
     more = {"id": "pair-0", "annotator": "ben", "kind": "human", "label": "a"}
     imported(fresh, written(talked) + json.dumps(more).encode())
     pair = fresh.pairs.get(source_id="pair-0")
-    assert (pair.people_a, pair.people_b, pair.people_tie) == (1, 1, 0)
+    assert (pair.standing.people_a, pair.standing.people_b, pair.standing.people_tie) == (1, 1, 0)
     assert list(fresh.pairs.in_dispute()) == [pair]
 
 
@@ -464,7 +464,7 @@ def test_a_worker_that_dies_between_two_batches_leaves_the_rest_to_the_next(
     started.refresh_from_db()
     assert (started.status, started.labels_created, started.duplicates) == ("done", 8, 0)
     assert said_in(fresh) == said_in(talked)
-    people = fresh.pairs.order_by("pk").values_list("people_a", "people_b")
+    people = fresh.pairs.order_by("pk").values_list("standing__people_a", "standing__people_b")
     assert list(people) == [(0, 1), (0, 0), (0, 0)]
 
 
@@ -686,9 +686,9 @@ def test_the_labels_of_real_pairs_go_out_and_come_in(dataset: Dataset, name: str
     done = imported(fresh, factories.gzipped(written(dataset)))
     assert done.labels_created == Label.objects.filter(pair__dataset=dataset).count() > 800
     assert said_in(fresh) == said_in(dataset)
-    counts = [f"people_{said}" for said in ("a", "b", "tie", "both_bad")]
+    counts = [f"standing__people_{said}" for said in ("a", "b", "tie", "both_bad")]
     for pairs in (dataset.pairs, fresh.pairs):
-        assert pairs.filter(people_a__gt=0, people_b__gt=0).exists()
+        assert pairs.filter(standing__people_a__gt=0, standing__people_b__gt=0).exists()
     assert list(fresh.pairs.order_by("digest").values_list(*counts)) == list(
         dataset.pairs.order_by("digest").values_list(*counts)
     )

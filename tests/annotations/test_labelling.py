@@ -19,6 +19,7 @@ from annotations.models import (
     Label,
     Lease,
     Occasion,
+    PairStanding,
     PreferencePair,
     Verdict,
 )
@@ -78,7 +79,7 @@ def assert_counts_hold(dataset: Dataset) -> None:
     """What is counted up and down is what the labels say."""
     columns = [f"people_{name}" for name in PEOPLE]
     before = list(dataset.pairs.order_by("pk").values_list("pk", *columns))
-    dataset.pairs.all().count_people()
+    dataset.standings.count_voices()
     assert list(dataset.pairs.order_by("pk").values_list("pk", *columns)) == before
 
 
@@ -337,7 +338,7 @@ def test_while_a_late_answer_is_sent_the_annotator_may_hold_another_pair(anna: A
     lease = factories.leased(anna)
     expire(lease)
     leasing.release_expired()
-    PreferencePair.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
+    PairStanding.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
     other = factories.leased(anna)
     assert other.pair != lease.pair
     assert vote(anna, lease).note == labelling.DROPPED
@@ -348,7 +349,7 @@ def test_a_pair_that_was_dropped_meanwhile_keeps_its_label(
     dataset: Dataset, anna: Annotator
 ) -> None:
     lease = factories.leased(anna)
-    PreferencePair.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
+    PairStanding.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
     outcome = vote(anna, lease)
     assert outcome.note == labelling.DROPPED
     assert anna.labels.get() == outcome.label
@@ -403,7 +404,7 @@ def test_an_undo_takes_back_what_the_annotator_said_last_in_whatever_way(
     later = Label.objects.create(
         pair=label.pair, annotator=anna, preference=other, supersedes=label
     )
-    dataset.pairs.all().count_people()
+    dataset.standings.count_voices()
     labelling.undo(anna)
     assert Label.objects.get(preference="withdrawn").supersedes == later
     assert_counts_hold(dataset)

@@ -36,6 +36,7 @@ from annotations.models import (
     Label,
     Lease,
     Occasion,
+    PairStanding,
     PreferencePair,
     RoundPair,
     Verdict,
@@ -192,7 +193,7 @@ def test_a_dropped_pair_is_not_asked(dataset: Dataset, anna: Annotator) -> None:
     row = factories.opened_round(dataset)
     lease = factories.leased(anna)
     left = next(pair for pair in found if pair != lease.pair)
-    PreferencePair.objects.exclude(pk=left.pk).update(verdict=Verdict.DROP)
+    PairStanding.objects.exclude(pk=left.pk).update(verdict=Verdict.DROP)
     assert factories.leased(anna).pair == left
     assert row.rows.get(pair=lease.pair).open == 1
 
@@ -417,7 +418,7 @@ def assert_in_order(dataset: Dataset) -> None:
         assert given[row.pk] <= row.wanted
     columns = [f"people_{name}" for name in PEOPLE]
     counted = list(dataset.pairs.order_by("pk").values_list("pk", *columns))
-    dataset.pairs.all().count_people()
+    dataset.standings.count_voices()
     assert list(dataset.pairs.order_by("pk").values_list("pk", *columns)) == counted
     said = Counter(
         Label.objects.filter(pair__dataset=dataset, annotator__user__isnull=False)
@@ -515,7 +516,7 @@ def test_undo_sweep_and_votes_at_once_keep_the_places_right() -> None:
             past = timezone.now() - timedelta(seconds=1)
             Lease.objects.filter(state="open").update(expires_at=past)
             leasing.release_expired()
-            dataset.pairs.update(review_priority=F("id") * 37 % 11)
+            dataset.standings.update(review_priority=F("pair_id") * 37 % 11)
             list(rounds.reorder(dataset))
 
     at_once([*(partial(work, person) for person in people), sweep])
@@ -559,7 +560,7 @@ class Labelling(RuleBasedStateMachine):
         if lease is None:
             assert leasing.nothing_left(self.annotators[who])
             return
-        assert lease.pair.verdict != Verdict.DROP
+        assert lease.pair.standing.verdict != Verdict.DROP
         assert lease.state == Lease.State.OPEN
         self.seen[who] = (lease, lease.label_id)
 
@@ -605,7 +606,7 @@ class Labelling(RuleBasedStateMachine):
     @rule(number=st.integers(0, 7))
     def drop(self, number: int) -> None:
         pair = self.dataset.pairs.order_by("pk")[number]
-        PreferencePair.objects.filter(pk=pair.pk).update(verdict=Verdict.DROP)
+        PairStanding.objects.filter(pk=pair.pk).update(verdict=Verdict.DROP)
 
     @precondition(lambda self: len(self.seen) == 3)
     @rule(number=st.integers(0, 2))
@@ -614,7 +615,7 @@ class Labelling(RuleBasedStateMachine):
 
     @rule()
     def priorities_change(self) -> None:
-        self.dataset.pairs.update(review_priority=F("id") * 37 % 11)
+        self.dataset.standings.update(review_priority=F("pair_id") * 37 % 11)
         list(rounds.reorder(self.dataset))
 
     @invariant()

@@ -353,7 +353,7 @@ def test_a_slice_is_of_its_pairs_alone(
     for number, pair in enumerate(pairs):
         factories.said(anna, pair, "a")
         factories.said(bo, pair, "b" if number < 5 else "a")
-    dataset.pairs.count_people()
+    dataset.standings.count_voices()
     decisions.decide(pair=pairs[0], verdict=Verdict.PREFER_A, by=casey, based_on=None)
     row = Round.objects.create(dataset=dataset, name="some")
     for place, pair in enumerate(pairs[3:10]):

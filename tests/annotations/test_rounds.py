@@ -18,6 +18,7 @@ from annotations.models import (
     Dataset,
     GoldPair,
     Lease,
+    PairStanding,
     PreferencePair,
     Round,
     RoundPair,
@@ -40,7 +41,7 @@ def pairs(dataset: Dataset) -> Pairs:
     """Twelve pairs; the later ones are the more urgent, and the last two have no priority."""
     found = factories.pairs(dataset, 12)
     for number, pair in enumerate(found[:10]):
-        PreferencePair.objects.filter(pk=pair.pk).update(review_priority=number)
+        PairStanding.objects.filter(pk=pair.pk).update(review_priority=number)
     return found
 
 
@@ -49,7 +50,7 @@ def in_order(row: Round) -> list[int]:
 
 
 def drop(pair: PreferencePair) -> None:
-    PreferencePair.objects.filter(pk=pair.pk).update(verdict=Verdict.DROP)
+    PairStanding.objects.filter(pk=pair.pk).update(verdict=Verdict.DROP)
 
 
 # --- Filling --------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def test_the_random_arm_is_a_sample_spread_evenly(dataset: Dataset) -> None:
     front holds for all."""
     found = factories.pairs(dataset, 400)
     for number, pair in enumerate(found):
-        PreferencePair.objects.filter(pk=pair.pk).update(review_priority=number)
+        PairStanding.objects.filter(pk=pair.pk).update(review_priority=number)
     row = factories.opened_round(dataset, random_share=0.25)
     assert sorted(in_order(row)) == [pair.pk for pair in found]
     drawn = row.rows.filter(arm=RoundPair.Arm.RANDOM)
@@ -76,11 +77,12 @@ def test_the_random_arm_is_a_sample_spread_evenly(dataset: Dataset) -> None:
     assert 55 <= count <= 145
     fifths = Counter(position // 80 for position in drawn.values_list("position", flat=True))
     assert all(abs(fifths[fifth] - count / 5) <= 2 for fifth in range(5))
-    urgent = drawn.filter(pair__review_priority__gte=200).count()
+    urgent = drawn.filter(pair__standing__review_priority__gte=200).count()
     assert 0.2 < urgent / count < 0.8
     by_priority = row.rows.filter(arm=RoundPair.Arm.PRIORITY).order_by("position")
     asked = [
-        priority or 0 for priority in by_priority.values_list("pair__review_priority", flat=True)
+        priority or 0
+        for priority in by_priority.values_list("pair__standing__review_priority", flat=True)
     ]
     assert asked == sorted(asked, reverse=True)
 
@@ -186,7 +188,7 @@ def flagged(dataset: Dataset, pairs: Pairs) -> Pairs:
 def test_a_filter_chooses_the_pairs(
     dataset: Dataset, flagged: Pairs, asked: dict[str, Any], expected: set[int]
 ) -> None:
-    PreferencePair.objects.filter(pk=flagged[0].pk).update(verdict=Verdict.KEEP)
+    PairStanding.objects.filter(pk=flagged[0].pk).update(verdict=Verdict.KEEP)
     row = factories.opened_round(dataset, **asked)
     assert {flagged.index(pair) for pair in flagged if pair.pk in in_order(row)} == expected
 
@@ -423,7 +425,7 @@ def test_an_open_round_follows_new_priorities(dataset: Dataset, pairs: Pairs) ->
     at_random = dict(row.rows.filter(arm="random").values_list("position", "pair_id"))
     assert at_random
     for number, pair in enumerate(pairs):
-        PreferencePair.objects.filter(pk=pair.pk).update(review_priority=-number)
+        PairStanding.objects.filter(pk=pair.pk).update(review_priority=-number)
     list(rounds.reorder(dataset))
     assert dict(row.rows.filter(arm="random").values_list("position", "pair_id")) == at_random
     others = row.rows.filter(arm="priority").order_by("position")
@@ -441,7 +443,7 @@ def test_a_scoring_run_that_ends_orders_the_open_rounds(
     row = factories.opened_round(dataset)
     before = in_order(row)
     factories.scored(factories.trained(dataset, tiny_backbone))
-    queued = dataset.pairs.order_by("-review_priority", "pk").values_list("pk", flat=True)
+    queued = dataset.pairs.order_by("-standing__review_priority", "pk").values_list("pk", flat=True)
     assert in_order(row) == list(queued) != before
 
 

@@ -17,7 +17,7 @@ from tests import factories
 
 def decide(dataset: Dataset, number: int, verdict: Verdict, by: User) -> None:
     pair = dataset.pairs.get(source_id=f"pair-{number}")
-    decisions.decide(pair=pair, verdict=verdict, by=by, based_on=pair.decision_id)
+    decisions.decide(pair=pair, verdict=verdict, by=by, based_on=pair.standing.decision_id)
 
 
 def freeze(dataset: Dataset, by: User) -> Snapshot:

@@ -42,7 +42,7 @@ def expect_pair(page: Page, pair: PreferencePair) -> None:
 
 def verdict_of(pair: PreferencePair) -> str:
     pair.refresh_from_db()
-    return pair.verdict
+    return pair.standing.verdict
 
 
 def test_one_signs_in_by_a_link_and_out_again(

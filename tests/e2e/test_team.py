@@ -35,7 +35,7 @@ def crowd(scene: Scene) -> list[Annotator]:
             )
         if number < 12:
             GoldPair.objects.create(pair=pair, dataset=scene.dataset, preference="a")
-    scene.dataset.pairs.count_people()
+    scene.dataset.standings.count_voices()
     return people
 
 

@@ -15,6 +15,7 @@ from annotations.models import (
     GoldPair,
     Label,
     Lease,
+    PairStanding,
     PreferencePair,
     Verdict,
 )
@@ -56,7 +57,7 @@ def pairs(dataset: Dataset) -> list[PreferencePair]:
     assert done.created == 8, done.problem
     found = list(dataset.pairs.order_by("pk"))
     factories.judged(dataset, {pair.pk: (-0.777, "flipped") for pair in found})
-    dataset.pairs.update(review_priority=0.777)
+    dataset.standings.update(review_priority=0.777)
     GoldPair.objects.create(
         pair=found[0], dataset=dataset, preference="a", explanation="secretexplanation"
     )
@@ -301,7 +302,7 @@ def test_a_late_answer_whose_place_is_gone_is_told_so(dataset: Dataset, program:
 
 def test_a_pair_that_was_dropped_meanwhile_says_so(program: Program) -> None:
     lease = Lease.objects.get(pk=next_of(program)["lease"])
-    PreferencePair.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
+    PairStanding.objects.filter(pk=lease.pair_id).update(verdict=Verdict.DROP)
     done = answer(program, lease.pk)
     assert done.status == 200
     assert "was dropped" in done.found["note"]

@@ -35,7 +35,7 @@ def labelled(dataset: Dataset, pairs: list[PreferencePair], anna: Annotator, bo:
         first = "ab"[number % 2]
         factories.said(anna, pair, first, shown_first=first, seconds=1.0)
         factories.said(bo, pair, "a", shown_first=first, seconds=30.0, strength=2)
-    dataset.pairs.count_people()
+    dataset.standings.count_voices()
 
 
 def text(response: Any) -> str:
