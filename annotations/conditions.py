@@ -30,7 +30,7 @@ Number = int | float
 Name = str | int
 
 MOST_CONDITIONS = 100
-MOST_VALUES = 1000  # that one condition may list
+MOST_VALUES = 200  # that one condition may list
 LONGEST = 500  # characters of a value
 EXACT = 2**53  # up to here floats tell whole numbers apart
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,6 +148,14 @@ def as_json(clause: Clause) -> dict[str, Any]:
 def in_words(clauses: Iterable[Clause]) -> str:
     """The conditions as people say them: "strength below 0 and flag likely flipped"."""
     return " and ".join(_clause_in_words(each) for each in clauses) or "every pair"
+
+
+def flat(clauses: Iterable[Clause]) -> list[Condition]:
+    """All conditions, those in groups included."""
+    found: list[Condition] = []
+    for clause in clauses:
+        found.extend(clause.conditions if isinstance(clause, AnyOf) else [clause])
+    return found
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
