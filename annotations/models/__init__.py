@@ -20,7 +20,14 @@ from annotations.models.pairs import (
     StagedPair,
 )
 from annotations.models.rounds import Lease, Round, RoundPair
-from annotations.models.snapshots import Export, Snapshot, SnapshotPair, SnapshotTag
+from annotations.models.snapshots import (
+    Export,
+    Snapshot,
+    SnapshotCard,
+    SnapshotPair,
+    SnapshotRequest,
+    SnapshotTag,
+)
 from annotations.models.words import (
     Judgement,
     Occasion,
@@ -59,7 +66,9 @@ __all__ = [
     "SavedView",
     "SkipReason",
     "Snapshot",
+    "SnapshotCard",
     "SnapshotPair",
+    "SnapshotRequest",
     "SnapshotTag",
     "StagedLabel",
     "StagedPair",

@@ -101,6 +101,9 @@ class SnapshotTag(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     retired_at = models.DateTimeField(null=True, blank=True)
+    retired_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering = ["name", "pk"]
@@ -114,6 +117,42 @@ class SnapshotTag(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SnapshotCard(AppendOnly):
+    """The dataset card of a snapshot, in Markdown, as it was written when the snapshot was
+    frozen."""
+
+    snapshot = models.OneToOneField(Snapshot, on_delete=models.PROTECT, related_name="card")
+    text = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"card of snapshot {self.snapshot_id}"
+
+
+class SnapshotRequest(Work):
+    """A snapshot of a large dataset that is frozen in the background."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="snapshot_requests")
+    note = models.CharField(max_length=300, blank=True)
+    snapshot = models.ForeignKey(
+        Snapshot,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="what it led to: an older one, where nothing had changed since",
+    )
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"request {self.pk} of {self.dataset_id}"
 
 
 class Export(Work):
