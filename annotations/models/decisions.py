@@ -165,6 +165,9 @@ class Decision(AppendOnly):
         indexes = [
             models.Index(fields=["decided_by", "id"], name="decisions_by_person"),
             models.Index(fields=["batch", "pair"], name="decisions_by_batch"),
+            models.Index(
+                fields=["created_at"], condition=Q(batch__isnull=True), name="decisions_one_by_one"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -262,6 +262,16 @@ class PairStanding(PairTraits):
                 condition=Q(verdict="", people_a__gt=0, people_b__gt=0),
                 name="standings_divided",
             ),
+            models.Index(
+                fields=["dataset", "flag", "strength", "pair"],
+                condition=Q(verdict=""),
+                name="review_by_flag",
+            ),
+            models.Index(
+                fields=["dataset", "pair"],
+                condition=Q(put_forward_by__isnull=False, decided_by__in=["", "policy"]),
+                name="review_put_forward",
+            ),
         ]
 
     def __str__(self) -> str:
