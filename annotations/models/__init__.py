@@ -6,7 +6,7 @@ second successor, which is how two people who act at once are told of each other
 """
 
 from annotations.models.datasets import Dataset, Import, Membership, SavedView
-from annotations.models.decisions import Decision, DecisionBatch, Policy
+from annotations.models.decisions import Decision, DecisionBatch, Policy, PutForward
 from annotations.models.holds import ReviewHold
 from annotations.models.labels import Comment, GoldPair, Label
 from annotations.models.pairs import (
@@ -61,6 +61,7 @@ __all__ = [
     "Policy",
     "Preference",
     "PreferencePair",
+    "PutForward",
     "ReviewHold",
     "Role",
     "Round",

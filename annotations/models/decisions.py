@@ -50,6 +50,9 @@ class DecisionBatch(Work):
     )
     verdict = models.CharField(max_length=6, choices=Verdict, blank=True, help_text="in bulk")
     label_probability = models.FloatField(null=True, blank=True, help_text="when softened in bulk")
+    overrules_people = models.BooleanField(
+        default=False, help_text="in bulk: also pairs that a person has decided"
+    )
     policy = models.ForeignKey(
         Policy, null=True, blank=True, on_delete=models.PROTECT, related_name="batches"
     )
@@ -60,7 +63,7 @@ class DecisionBatch(Work):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="undone_by"
     )
     expected = models.JSONField(
-        default=dict, blank=True, help_text="the counts that the preview showed, by verdict"
+        default=dict, blank=True, help_text="what the preview showed; empty: do not compare"
     )
     total = models.PositiveIntegerField(default=0, help_text="pairs to go through")
     done = models.PositiveIntegerField(default=0, help_text="pairs gone through, while it runs")
@@ -90,6 +93,22 @@ class DecisionBatch(Work):
     @property
     def share_done(self) -> float:
         return min(self.done / self.total, 1.0) if self.total else 0.0
+
+
+class PutForward(AppendOnly):
+    """A policy's application wants people to look at the pair. It stays when the batch is undone,
+    so that the undo can be undone."""
+
+    batch = models.ForeignKey(DecisionBatch, on_delete=models.PROTECT, related_name="put_forward")
+    pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "pair"], name="put_forward_once_per_batch")
+        ]
+
+    def __str__(self) -> str:
+        return f"pair {self.pair_id} by batch {self.batch_id}"
 
 
 class Decision(AppendOnly):
