@@ -89,7 +89,7 @@ def of_pair(prompt: Messages, response_a: Messages, response_b: Messages) -> Che
         found |= Check.API_ERROR
     if any(names_itself(text) for text in (*_said(response_a), *_said(response_b))):
         found |= Check.IDENTITY
-    if refuses(ends[0]) != refuses(ends[1]):
+    if _refuses_alone(*ends) or _refuses_alone(*ends[::-1]):
         found |= Check.REFUSAL
     return found
 
@@ -316,7 +316,8 @@ HELP = (
 )
 # who says sorry for these has misunderstood, or disagrees
 NOT_REFUSED = (
-    r"(?:understand|follow|parse|agree|hear|see|remember|recall|believe|find|make|be (?:good|sure))"
+    r"(?:understand|follow|parse|agree|hear|see|remember|recall|believe|find|make|keep"
+    r"|be (?:good|sure))"
 )
 REFUSES = re.compile(
     rf"\bi ?{NOT_WILLING} (?:\w+ )?{HELP}\b"
@@ -325,7 +326,7 @@ REFUSES = re.compile(
     r"|\bas an? (?:ai|artificial)[\w ]{0,40},?"
     r" i ?(?:can't|cannot|am not able|am unable|'m unable)\b"
     r"|\bi(?:'m| am) not comfortable\b|\bi (?:do not|don't) feel (?:comfortable|right)\b"
-    r"|\bi (?:must|have to|will|need to) (?:respectfully )?decline\b"
+    r"|\bi (?:must|have to|need to) (?:respectfully )?decline\b"
     r"|\bi (?:do not|don't) think"
     r" (?:it's|it is|it would be|that's|that is|that would be|this is)"
     r" (?:very )?appropriate\b"
@@ -345,6 +346,20 @@ HINTS = (
     *("feel right", "n't think", "not think", "appropriate", "unethical", "against my", "no puedo"),
     *("ne peux pas", "leid", "não posso", "无法", "不能", "できません", "お答え"),
 )
+
+
+# who begins so half declines, and does not stand against a refusal
+REGRETS = re.compile(
+    r"\b(?:sorry|afraid|apologi[sz]e|inappropriate|not appropriate|not equipped|unethical"
+    r"|i(?:'m| am) not"
+    r"|i (?:can't|cannot|won't|will not|don't want|do not want|would not|wouldn't))\b"
+    r"|抱歉|对不起|申し訳|すみません|\blo siento\b|\bdésolée?\b|\btut mir leid\b|\bdesculpe\b"
+)
+LONGEST_OPENING = 150
+
+
+def _refuses_alone(text: str, other: str) -> bool:
+    return refuses(text) and not REGRETS.search(_plain(other[:LONGEST_OPENING]))
 
 
 def refuses(text: str) -> bool:

@@ -18,6 +18,8 @@ though three through time today together too true try two under until use used u
 usually various very wait want wanted was wasn way ways well were what when where whether which
 while who whom whose why will with within without won work works would write yeah year years yes
 yet you your yours
+along anything asked better between dont during heard including known looking makes others
+seems similar thats thought trying wow
 aren couldn didn don hadn shouldn wasn weren wouldn
 """
 GERMAN = """

@@ -241,9 +241,9 @@ LEAST_TEXTS = 2  # of a topic that say a word, where the topic has some
 
 
 def asked(prompt: Sequence[Mapping[str, str]]) -> str:
-    """What the last user turn of a prompt says."""
-    turns = [turn["content"] for turn in prompt if turn["role"] == "user"]
-    return turns[-1] if turns else ""
+    """What the user says in a prompt, the last turn first: one of "Yes, please" says nothing
+    alone."""
+    return "\n".join(turn["content"] for turn in reversed(prompt) if turn["role"] == "user")
 
 
 def name_topics(
@@ -252,22 +252,37 @@ def name_topics(
     """A name for each topic, from a sample of its texts: the words that set it apart from the other
     topics, such as "python, code, function".
 
-    Class-based TF-IDF (Grootendorst, 2022, arXiv 2203.05794): how many of the topic's texts say a
-    word, times the logarithm of how rare the word is in all. Stop words, numbers, and other forms
-    of a word taken already are left out. Names differ; `unknown` is that of a topic without words.
+    A word scores by how many of the topic's texts say it, times the logarithm of how much larger
+    their share is than among all other texts: its part in the Kullback-Leibler divergence of the
+    two. Against class-based TF-IDF (arXiv 2203.05794), which knows only how rare a word is, this
+    leaves out words that all topics share. Stop words, numbers, and other forms of a word taken
+    already are left out. Names differ; `unknown` is that of a topic without words.
     """
     counted = [Counter(word for text in topic for word in _words(text)) for topic in texts]
     everywhere: Counter[str] = Counter()
     for counts in counted:
         everywhere.update(counts)
-    average = everywhere.total() / max(len(texts), 1)
-    rarity = {word: math.log1p(average / total) for word, total in everywhere.items()}
+    total = sum(len(topic) for topic in texts)
     names: list[str] = []
     for topic, counts in zip(texts, counted, strict=True):
-        least = LEAST_TEXTS if len(topic) > 2 * LEAST_TEXTS else 1
-        best = _best({word: n * rarity[word] for word, n in counts.items() if n >= least})
+        best = _best(_scores(counts, everywhere, size=len(topic), total=total))
         names.append(_unlike(names, ", ".join(best[:words]) or unknown))
     return names
+
+
+def _scores(
+    counts: Mapping[str, int], everywhere: Mapping[str, int], *, size: int, total: int
+) -> dict[str, float]:
+    """The words that a topic of `size` texts, among `total`, says more often than others do."""
+    least = LEAST_TEXTS if size > 2 * LEAST_TEXTS else 1
+    others = (total - size) or size  # a topic without others is held against as much silence
+    scores: dict[str, float] = {}
+    for word, count in counts.items():
+        here = (count + 0.5) / (size + 1)
+        elsewhere = (everywhere[word] - count + 0.5) / (others + 1)
+        if count >= least and here > elsewhere:
+            scores[word] = count * math.log(here / elsewhere)
+    return scores
 
 
 def _best(scores: Mapping[str, float]) -> list[str]:

@@ -204,8 +204,9 @@ def test_one_response_that_declines_is_a_refusal(text: str) -> None:
     assert Check.REFUSAL in found(text)
 
 
-def test_two_responses_that_decline_are_none() -> None:
-    assert Check.REFUSAL not in found(REFUSALS[0], REFUSALS[2])
+@pytest.mark.parametrize("other", [REFUSALS[2], "I’m not equipped to speak of birds.", "Sorry?"])
+def test_beside_a_response_that_regrets_a_refusal_is_none(other: str) -> None:
+    assert Check.REFUSAL not in found(REFUSALS[0], other)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,7 @@ def test_two_responses_that_decline_are_none() -> None:
         "I can't wait to hear it.",
         "I'm sorry, I can't understand your question.",
         "I'm sorry, but I cannot agree.",
+        "I'm sorry, I won't keep you any longer.",
         "I don't think that's right.",
         GOOD + " It is easy to find. " * 20 + "I can't help you with more.",
     ],

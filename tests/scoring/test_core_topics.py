@@ -177,6 +177,10 @@ def test_words_that_all_topics_share_name_none() -> None:
     assert names == ["actor", "galaxy"]
 
 
+def test_a_topic_without_others_is_named_by_its_commonest_words() -> None:
+    assert name_topics([["red bird", "red fox", "red"]], words=2) == ["red, bird"]
+
+
 def test_other_languages_have_names_too() -> None:
     names = name_topics(
         [
@@ -204,12 +208,12 @@ def test_every_topic_has_a_name_of_its_own_without_digits_of_the_texts(
     assert name_topics(texts) == names
 
 
-def test_the_last_user_turn_is_what_was_asked() -> None:
+def test_what_was_asked_begins_with_the_last_user_turn() -> None:
     turns = [
         {"role": role, "content": text}
         for role, text in [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hi!")]
     ]
-    assert topics.asked([*turns, {"role": "user", "content": "Why?"}]) == "Why?"
+    assert topics.asked([*turns, {"role": "user", "content": "Why?"}]) == "Why?\nHi"
     assert topics.asked(turns) == "Hi"
     assert topics.asked(turns[:1]) == ""
 
