@@ -90,6 +90,7 @@ def nearest(codes: npt.NDArray[Any], query: npt.NDArray[Any], count: int) -> tup
         rows = codes[start : start + CHUNK].astype(np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         cosines[start : start + CHUNK] = rows @ wanted / np.maximum(lengths, 1e-12)
+    np.clip(cosines, -1.0, 1.0, out=cosines)
     count = min(count, len(codes))
     if count < 1:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)

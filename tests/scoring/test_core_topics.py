@@ -233,6 +233,7 @@ def test_the_nearest_are_those_of_comparing_with_all(seed: int, count: int) -> N
     assert np.allclose(cosines, exact[found], atol=1e-6)
     assert np.allclose(cosines, np.sort(exact)[::-1][: len(found)], atol=1e-6)
     assert np.all(np.diff(cosines) <= 0)
+    assert np.abs(cosines).max() <= 1
 
 
 def test_of_equally_near_ones_the_earlier_come_first() -> None:
