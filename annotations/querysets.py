@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Case, Count, F, OuterRef, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from curator.lib.append_only import AppendOnlyQuerySet
@@ -70,6 +70,20 @@ class PairStandingQuerySet(models.QuerySet["PairStanding", "PairStanding"]):
         with transaction.atomic(using=self.db):
             held = self.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
             return self.model._default_manager.filter(pk__in=list(held)).update(**counts)
+
+
+def preference_that_holds(verdict: str, source_preference: str) -> Case:
+    """The label that holds after the verdict, as `decisions.resulting_preference` says it, of the
+    fields of these names."""
+    flipped = Case(When(**{source_preference: "a"}, then=Value("b")), default=Value("a"))
+    return Case(
+        When(**{verdict: "drop"}, then=Value("")),
+        When(**{verdict: "tie"}, then=Value("tie")),
+        When(**{verdict: "flip"}, then=flipped),
+        When(**{f"{verdict}__in": ["a", "b"]}, then=F(verdict)),
+        default=F(source_preference),
+        output_field=models.CharField(),
+    )
 
 
 def _counted(said: Any, kind: str, judgement: str) -> Coalesce:

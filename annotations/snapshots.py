@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from django.db import connection, models, transaction
-from django.db.models import Case, F, Max, Value, When, Window
+from django.db.models import Max, Value, Window
 from django.db.models.functions import RowNumber
 
 from annotations import permissions
@@ -20,8 +20,8 @@ from annotations.models import (
     PreferencePair,
     Snapshot,
     SnapshotPair,
-    Verdict,
 )
+from annotations.querysets import preference_that_holds
 from curator.lib import digests
 from curator.lib.bulk import insert_from_select
 from curator.lib.refusals import Refusal
@@ -105,16 +105,7 @@ def _standing(
 ) -> "models.QuerySet[Any]":
     """The dataset's pairs with the preference that holds, and evidence where there is some."""
     pairs = scored if scored is not None else _without_evidence(dataset)
-    source, verdict = F("source_preference"), "standing__verdict"
-    flipped = Case(When(source_preference="a", then=Value("b")), default=Value("a"))
-    preference = Case(
-        When(**{verdict: Verdict.DROP}, then=Value("")),
-        When(**{verdict: Verdict.TIE}, then=Value(Preference.TIE.value)),
-        When(**{verdict: Verdict.FLIP}, then=flipped),
-        When(**{f"{verdict}__in": [Verdict.PREFER_A, Verdict.PREFER_B]}, then=F(verdict)),
-        default=source,
-        output_field=models.CharField(),
-    )
+    preference = preference_that_holds("standing__verdict", "source_preference")
     return pairs.filter(dataset=dataset).annotate(preference=preference)
 
 
