@@ -1,46 +1,229 @@
-"""Which pair a curator reviews next: the undecided ones that scoring gave a priority, the most
-urgent first."""
+"""Which pair a curator reviews next: queues of pairs, each in an order that an index serves.
 
-from collections.abc import Iterator
+A queue goes on from a place, which is what its pairs are ordered by and the pair's id, so that each
+waiting pair comes once however many are decided, skipped or added meanwhile.
+"""
+
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.expressions import Combinable
 
-from annotations.models import Dataset, PreferencePair
+from annotations import filters, holds
+from annotations.filters import Filter
+from annotations.models import Dataset, PairStanding, PreferencePair, SavedView
 from curator.lib.batches import batches
+from curator.models import User
 
 BATCH = 500  # pairs at once, for which whoever labels one of them may have to wait
+MOST_COUNTED = 1000
+MOST_TRIES = 20  # to take a pair, where others take pairs at the same moment
+LIST = "list"
+VIEW = "view-"  # and the view's id
+BY_HAND = ("", PairStanding.DecidedBy.POLICY)  # who may have decided what still waits for a person
 
 
 @dataclass(frozen=True)
-class QueueState:
-    """How far the review of a dataset has come."""
+class Place:
+    """Where a pair stands in a queue: what it is ordered by, None where that is missing, and its
+    id, which tells pairs of equal values apart."""
 
-    waiting: int
-    decided: int
+    value: Any
+    pair_id: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Pairs in an order.
+
+    `rows` are all that may ever stand in it, standings or others that name a `pair`, and `waits`
+    says which of them wait. They are ordered by the column `by`, then by pair; what is missing
+    comes last, where the queue takes it at all.
+    """
+
+    dataset: Dataset
+    name: str
+    shown_name: str
+    explanation: str
+    rows: "QuerySet[Any]"
+    waits: Q
+    by: str = "pair"
+    descending: bool = False
+    takes_missing: bool = False
+    address: str = ""  # what a list's address says of its filter
+    flag: str = ""  # that all of its pairs carry
 
     @property
-    def total(self) -> int:
-        return self.waiting + self.decided
+    def query(self) -> str:
+        """What the address of each of its pages says, without a question mark."""
+        return f"queue={self.name}" + (f"&{self.address}" if self.address else "")
+
+    @property
+    def waiting(self) -> "QuerySet[Any]":
+        found = self.rows.filter(self.waits).order_by()
+        return found if self.takes_missing else found.filter(**{f"{self.by}__isnull": False})
 
 
-def next_pair(dataset: Dataset, *, after: PreferencePair | None = None) -> PreferencePair | None:
-    """The most urgent undecided pair, or the one that follows `after` in the order of the queue."""
-    waiting = dataset.standings.queued_for_review()
-    priority = after.standing.review_priority if after is not None else None
-    if after is not None and priority is not None:
-        waiting = waiting.filter(
-            Q(review_priority__lt=priority) | Q(review_priority=priority, pair__lt=after.pk)
-        )
-        waiting = waiting.filter(review_priority__lte=priority)
-    found = waiting.values_list("pair", flat=True).first()
-    return None if found is None else dataset.pairs.with_standing().get(pk=found)
+# Queues
 
 
-def state(dataset: Dataset) -> QueueState:
-    waiting = dataset.standings.queued_for_review().order_by().count()
-    return QueueState(waiting=waiting, decided=dataset.standings.decided().count())
+def all_of(dataset: Dataset) -> Queue:
+    return Queue(
+        dataset,
+        "all",
+        "Everything scored",
+        "All undecided labels, the weakest first.",
+        dataset.standings.all(),
+        Q(verdict=""),
+        by="review_priority",
+        descending=True,
+    )
+
+
+def flipped(dataset: Dataset) -> Queue:
+    return _flagged(
+        dataset,
+        "flipped",
+        "Likely flipped",
+        "Labels that the models contradict, the weakest first.",
+    )
+
+
+def ambiguous(dataset: Dataset) -> Queue:
+    return _flagged(
+        dataset,
+        "ambiguous",
+        "Ambiguous",
+        "Labels that the models can hardly tell, the weakest first.",
+    )
+
+
+def disputed(dataset: Dataset) -> Queue:
+    return Queue(
+        dataset,
+        "disputed",
+        "Disputed by people",
+        "Pairs of which one person prefers A and another B, in the order of import.",
+        dataset.standings.all(),
+        Q(verdict="", people_a__gt=0, people_b__gt=0),
+    )
+
+
+def put_forward(dataset: Dataset) -> Queue:
+    return Queue(
+        dataset,
+        "put-forward",
+        "Put forward by policies",
+        "Pairs that a policy wants a person to look at, in the order of import.",
+        dataset.standings.all(),
+        Q(put_forward_by__isnull=False, decided_by__in=BY_HAND),
+    )
+
+
+def listed(dataset: Dataset, wanted: Filter) -> Queue:
+    """The pairs of a list, as its address has it."""
+    return _filtered(dataset, wanted, LIST, "The list", wanted.as_query())
+
+
+def viewed(view: SavedView, wanted: Filter) -> Queue:
+    """The pairs of a saved view."""
+    return _filtered(view.dataset, wanted, f"{VIEW}{view.pk}", view.name, "")
+
+
+def _flagged(dataset: Dataset, flag: str, shown_name: str, explanation: str) -> Queue:
+    waits = Q(verdict="", flag=flag)
+    rows = dataset.standings.all()
+    return Queue(dataset, flag, shown_name, explanation, rows, waits, by="strength", flag=flag)
+
+
+def _filtered(dataset: Dataset, wanted: Filter, name: str, shown_name: str, address: str) -> Queue:
+    """Where the filter asks nothing of decisions, only what is undecided waits."""
+    order = filters.ORDERS[wanted.order]
+    asks_decisions = wanted.asks("status", "decided_by", "decided")
+    undecided = "" if asks_decisions else ", undecided"
+    return Queue(
+        dataset,
+        name,
+        shown_name,
+        f"{wanted.in_words()}{undecided}; {order.shown_name}.",
+        dataset.standings.all(),
+        filters.where(wanted.clauses) & (Q() if asks_decisions else Q(verdict="")),
+        by=order.column,
+        descending=order.descending,
+        takes_missing=order.nullable,
+        address=address,
+    )
+
+
+# Going through them
+
+
+def place_of(queue: Queue, pair: PreferencePair) -> Place | None:
+    """Where the pair stands, waiting or not; None where it cannot stand in the queue at all."""
+    values = queue.rows.filter(pair=pair).order_by().values_list(queue.by, flat=True)[:1]
+    return next((Place(value, pair.pk) for value in values), None)
+
+
+def next_id(
+    queue: Queue, *, after: Place | None = None, leaving_out: Collection[int] = ()
+) -> int | None:
+    """The id of the first pair that waits, or of the first that follows the place."""
+    for stretch in _stretches(queue, after):
+        left = stretch.exclude(pair__in=leaving_out) if leaving_out else stretch
+        found: int | None = left.values_list("pair", flat=True).first()
+        if found is not None:
+            return found
+    return None
+
+
+def hand_out(queue: Queue, *, to: User, after: Place | None = None) -> PreferencePair | None:
+    """The next pair that nobody else looks at, held for the user for a while. None where none is
+    left for them."""
+    taken = set(holds.by_others(queue.dataset, to))
+    for _ in range(MOST_TRIES):
+        pair_id = next_id(queue, after=after, leaving_out=taken)
+        if pair_id is None:
+            return None
+        pair = queue.dataset.pairs.select_related("standing__decision").get(pk=pair_id)
+        if holds.take(pair, to):
+            return pair
+        taken.add(pair_id)
+    return None
+
+
+def count_waiting(queue: Queue) -> int:
+    """How many pairs wait; one more than MOST_COUNTED stands for any number above."""
+    return queue.waiting.values("pair")[: MOST_COUNTED + 1].count()
+
+
+def _stretches(queue: Queue, after: Place | None) -> "Iterator[QuerySet[Any]]":
+    """What follows the place in order: the pairs of which the value is known, then the others."""
+    down = "-" if queue.descending else ""
+    order = [f"{down}{column}" for column in dict.fromkeys((queue.by, "pair"))]
+    rows = queue.rows.filter(queue.waits)
+    known = rows.filter(**{f"{queue.by}__isnull": False}).order_by(*order)
+    missing = rows.filter(**{f"{queue.by}__isnull": True}).order_by(f"{down}pair")
+    if after is None or after.value is not None:
+        yield known if after is None else known.filter(_beyond(queue, after))
+        after = None
+    if queue.takes_missing:
+        yield missing if after is None else missing.filter(_past(queue, "pair", after.pair_id))
+
+
+def _beyond(queue: Queue, place: Place) -> Q:
+    """What follows a place with a value: a bound on the column, which an index serves, and of equal
+    values the pairs that follow."""
+    if queue.by == "pair":
+        return _past(queue, "pair", place.pair_id)
+    until = "lte" if queue.descending else "gte"
+    tie = Q(**{queue.by: place.value}) & _past(queue, "pair", place.pair_id)
+    return Q(**{f"{queue.by}__{until}": place.value}) & (_past(queue, queue.by, place.value) | tie)
+
+
+def _past(queue: Queue, column: str, value: Any) -> Q:
+    return Q(**{f"{column}__{'lt' if queue.descending else 'gt'}": value})
 
 
 def set_scores(dataset: Dataset, **scores: Combinable | None) -> Iterator[int]:
