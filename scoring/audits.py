@@ -12,15 +12,16 @@ import numpy.typing as npt
 
 from curator.lib import work
 from scoring import embedding, fitting
-from scoring.core import audit
+from scoring.core import audit, label_quality
 from scoring.core.bags import in_bag
 from scoring.core.flags import FLIPPED
 from scoring.core.judging import judge
 from scoring.models import Audit, Mode, rule_of
 from scoring.training.heads import TrainingPairs, train
-from scoring.truths import as_json
+from scoring.truths import as_json, points
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 
@@ -54,4 +55,23 @@ def _judge(row: Audit, margins: Floats, bag: Booleans, planted: Booleans) -> dic
         "accuracy": judged.accuracy,
         "cut_by": judged.flagging.cut_by,
         **as_json(result),
+        **_compared(row, judged.strengths, asked, planted),
     }
+
+
+def _compared(row: Audit, strengths: Doubles, asked: Doubles, planted: Booleans) -> dict[str, Any]:
+    """Curves to draw, and what cleanlab finds on the same margins (n, m).
+
+    A and B are given to it at random: which response is called A says nothing.
+    """
+    probabilities = label_quality.members_probability(asked)
+    suspicion = -label_quality.self_confidence(probabilities)
+    says_a = np.random.default_rng([row.seed, 1]).random(len(planted)) < 0.5
+    issues = label_quality.confident_issues(probabilities, says_a)
+    rankings = {"strength": -strengths, "cleanlab": suspicion}
+    curves = {
+        name: points(audit.review_curve(ranking, planted, audit.SMOOTH_SHARES))
+        for name, ranking in rankings.items()
+    }
+    curves["random"] = points(audit.random_curve(audit.SMOOTH_SHARES))
+    return {"curves": curves, "cleanlab": as_json(audit.audit(suspicion, planted, issues))}

@@ -70,5 +70,14 @@ def read_truth(path: Path) -> dict[str, bool]:
 def as_json(result: audit.AuditResult) -> dict[str, Any]:
     """The figures with the keys that scripts rely on."""
     values = asdict(result)
-    values["curve"] = [{"reviewed": reviewed, "found": found} for reviewed, found in result.curve]
+    values["curve"] = points(result.curve)
+    values["precision_at"] = [
+        {"reviewed": reviewed, "precision": precision}
+        for reviewed, precision in result.precision_at
+    ]
     return values
+
+
+def points(curve: list[tuple[float, float]]) -> list[dict[str, float]]:
+    """A review curve as JSON."""
+    return [{"reviewed": reviewed, "found": found} for reviewed, found in curve]

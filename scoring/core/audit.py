@@ -1,5 +1,6 @@
 """How well a ranking finds labels that are known to be wrong."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,15 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 REVIEW_SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50, 0.75, 1.0)
+SMOOTH_SHARES = tuple(number / 100 for number in range(101))  # of a curve that is drawn
+LIFT_SHARE = 0.20
+REVIEWED_FIRST = (10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """Figures of one audit; `curve` holds (share reviewed, share of the wrong labels found)."""
+    """Figures of one audit; `curve` holds (share reviewed, share of the wrong labels found), and
+    `precision_at` (labels reviewed first, share of them that is wrong)."""
 
     auroc: float
     average_precision: float
@@ -21,6 +26,8 @@ class AuditResult:
     precision: float | None
     recall: float
     curve: list[tuple[float, float]]
+    lift: float  # of reviewing LIFT_SHARE
+    precision_at: list[tuple[int, float]]
 
 
 def plant(count: int, share: float, generator: np.random.Generator) -> Booleans:
@@ -46,6 +53,8 @@ def audit(suspicion: Floats, wrong: Booleans, flagged: Booleans) -> AuditResult:
         precision=hits / int(flagged.sum()) if flagged.any() else None,
         recall=hits / int(wrong.sum()),
         curve=review_curve(suspicion, wrong),
+        lift=lift(suspicion, wrong),
+        precision_at=precision_at(suspicion, wrong),
     )
 
 
@@ -68,9 +77,37 @@ def average_precision(suspicion: Floats, wrong: Booleans) -> float:
     return float((precision * found).sum() / found.sum())
 
 
-def review_curve(suspicion: Floats, wrong: Booleans) -> list[tuple[float, float]]:
+def review_curve(
+    suspicion: Floats, wrong: Booleans, shares: Sequence[float] = REVIEW_SHARES
+) -> list[tuple[float, float]]:
     """For each share of the pairs reviewed in order of suspicion, the share of the wrong labels
-    found."""
-    found = wrong[np.argsort(-suspicion, kind="stable")].cumsum() / wrong.sum()
-    count = len(wrong)
-    return [(share, float(found[max(round(share * count), 1) - 1])) for share in REVIEW_SHARES]
+    found; of any share above 0 at least one pair is reviewed."""
+    found = np.concatenate([[0.0], _by_suspicion(suspicion, wrong).cumsum() / wrong.sum()])
+    return [(share, float(found[_reviewed(share, len(wrong))])) for share in shares]
+
+
+def random_curve(shares: Sequence[float] = REVIEW_SHARES) -> list[tuple[float, float]]:
+    """What reviewing in any order that knows nothing finds on average: as much as it reviews."""
+    return [(share, share) for share in shares]
+
+
+def lift(suspicion: Floats, wrong: Booleans, share: float = LIFT_SHARE) -> float:
+    """How many times as many wrong labels the most suspect `share` holds as so many at random."""
+    count = _reviewed(share, len(wrong))
+    return float(_by_suspicion(suspicion, wrong)[:count].mean() / wrong.mean())
+
+
+def precision_at(
+    suspicion: Floats, wrong: Booleans, counts: Sequence[int] = REVIEWED_FIRST
+) -> list[tuple[int, float]]:
+    """The share of wrong labels among the most suspect, for every count that there are."""
+    ordered = _by_suspicion(suspicion, wrong)
+    return [(count, float(ordered[:count].mean())) for count in counts if count <= len(wrong)]
+
+
+def _by_suspicion(suspicion: Floats, wrong: Booleans) -> Booleans:
+    return wrong[np.argsort(-suspicion, kind="stable")]
+
+
+def _reviewed(share: float, count: int) -> int:
+    return max(round(share * count), 1) if share > 0 else 0

@@ -28,6 +28,23 @@ def test_an_audit_plants_the_share_and_reports_what_is_found(run: ScoringRun) ->
     assert audit.result["curve"][-1] == {"reviewed": 1.0, "found": 1.0}
 
 
+def test_an_audit_compares_with_random_review_and_with_cleanlab(run: ScoringRun) -> None:
+    result = factories.audited(run, share=0.25).result
+    curves = result["curves"]
+    assert {name: len(curve) for name, curve in curves.items()} == {
+        "strength": 101,
+        "cleanlab": 101,
+        "random": 101,
+    }
+    at_fifth = next(point for point in result["curve"] if point["reviewed"] == 0.2)
+    assert at_fifth in curves["strength"]
+    assert {"reviewed": 0.2, "found": 0.2} in curves["random"]
+    assert result["lift"] == pytest.approx(at_fifth["found"] * 28 / round(0.2 * 28))
+    assert result["precision_at"][0]["reviewed"] == 10
+    assert curves["cleanlab"][20] in result["cleanlab"]["curve"]
+    assert 0.0 <= result["cleanlab"]["auroc"] <= 1.0
+
+
 def test_an_audit_leaves_dataset_ensemble_and_run_as_they_were(run: ScoringRun) -> None:
     labels = list(run.dataset.pairs.order_by("pk").values_list("source_preference", "verdict"))
     members = list(RewardModel.objects.values_list("digest", flat=True))

@@ -67,6 +67,48 @@ def test_the_review_curve_says_what_reviewing_the_most_suspect_finds() -> None:
     )
 
 
+@given(judged())
+def test_a_smooth_curve_goes_through_the_points_of_the_short_one(
+    case: tuple[Floats, Booleans],
+) -> None:
+    smooth = dict(audit.review_curve(*case, audit.SMOOTH_SHARES))
+    assert smooth[0.0] == 0.0
+    assert all(smooth[share] == found for share, found in audit.review_curve(*case))
+
+
+@given(st.integers(0, 1000))
+def test_a_ranking_that_knows_nothing_finds_what_random_review_does(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    wrong = audit.plant(2000, 0.3, generator)
+    curve = audit.review_curve(generator.random(2000), wrong)
+    random = audit.random_curve()
+    assert [share for share, _ in curve] == [share for share, _ in random]
+    np.testing.assert_allclose([y for _, y in curve], [y for _, y in random], atol=0.12)
+
+
+@given(judged(), st.floats(0.01, 1.0))
+def test_the_lift_is_what_the_curve_finds_over_what_is_reviewed(
+    case: tuple[Floats, Booleans], share: float
+) -> None:
+    suspicion, wrong = case
+    reviewed = max(round(share * len(wrong)), 1) / len(wrong)
+    found = dict(audit.review_curve(suspicion, wrong, [share]))[share]
+    assert audit.lift(suspicion, wrong, share) == pytest.approx(found / reviewed)
+    assert audit.lift(suspicion, wrong, 1.0) == 1.0
+
+
+def test_a_perfect_ranking_lifts_as_far_as_there_are_wrong_labels() -> None:
+    wrong = audit.plant(1000, 0.1, np.random.default_rng(0))
+    suspicion = wrong.astype(np.float64)
+    assert audit.lift(suspicion, wrong, 0.20) == pytest.approx(5.0)
+    assert audit.lift(suspicion, wrong, 0.05) == pytest.approx(10.0)
+
+
+def test_precision_is_told_for_as_many_labels_as_there_are() -> None:
+    wrong = np.arange(60) >= 45
+    assert audit.precision_at(np.arange(60.0), wrong) == [(10, 1.0), (20, 0.75), (50, 0.3)]
+
+
 @given(st.integers(0, 300), st.floats(0.0, 1.0), st.integers(0, 2**32 - 1))
 def test_exactly_the_share_asked_for_is_planted(count: int, share: float, seed: int) -> None:
     planted = audit.plant(count, share, np.random.default_rng(seed))

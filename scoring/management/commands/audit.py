@@ -12,6 +12,8 @@ from curator.lib.refusals import Refusal
 from scoring import launch, truths
 from scoring.models import ScoringRun
 
+TO_DRAW = ("curve", "curves", "cleanlab", "precision_at")  # of which JSON has more than lines
+
 
 class Command(CuratorCommand):
     help = (
@@ -65,7 +67,7 @@ class Command(CuratorCommand):
         }
 
     def report(self, found: Mapping[str, Any]) -> None:
-        super().report({name: value for name, value in found.items() if name != "curve"})
+        super().report({name: value for name, value in found.items() if name not in TO_DRAW})
         for point in found["curve"]:
             self.stdout.write(
                 f"reviewing the weakest {point['reviewed']:.0%} finds {point['found']:.0%}"
