@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from annotations import permissions, rounds
-from annotations.models import Dataset, Round
+from annotations.models import Dataset, Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
@@ -35,6 +35,7 @@ DEFAULT_MEMBERS = 10
 MOST_MEMBERS = 100
 FEWEST_PAIRS = 20
 FILL_ROUND = "scoring.tasks.fill_round"
+FREEZE_DATASET = "scoring.tasks.freeze_dataset"
 RULES: dict[str, type[FlagRule | PercentileRule]] = {
     Mode.OUT_OF_BAG: FlagRule,
     Mode.IN_SAMPLE: PercentileRule,
@@ -330,3 +331,17 @@ def fill_again(round: Round, *, by: User | None) -> None:
     if not work.requeue(round, also_done=True):
         raise Refusal("This round is being filled now: wait for its end.")
     ring_on_commit(FILL_ROUND, round_id=round.pk)
+
+
+@transaction.atomic
+def start_snapshot(*, dataset: Dataset, by: User | None, note: str = "") -> SnapshotRequest:
+    """Freeze a large dataset in the background, as it stands when a worker takes it up. Raises
+    Conflict while another snapshot of it is being frozen."""
+    if by is not None:
+        permissions.check_can_curate(by, dataset)
+    Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
+    if dataset.snapshot_requests.filter(status__in=work.OPEN).exists():
+        raise Conflict(f"A snapshot of {dataset.name} is being frozen already: wait for it.")
+    row = SnapshotRequest.objects.create(dataset=dataset, note=note, created_by=by)
+    ring_on_commit(FREEZE_DATASET, request_id=row.pk)
+    return row

@@ -3,10 +3,10 @@ torch."""
 
 from celery import shared_task
 
-from annotations.models import Round
+from annotations.models import Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
-from scoring import launch, planning, routing, shards, strengths
+from scoring import freezing, launch, planning, routing, shards, strengths
 from scoring.models import ScoringRun, TrainingRun
 
 
@@ -31,8 +31,15 @@ def fill_round(*, round_id: int) -> None:
 
 
 @shared_task
+def freeze_dataset(*, request_id: int) -> None:
+    work.perform(SnapshotRequest, request_id, freezing.run)
+
+
+@shared_task
 def sweep() -> None:
-    """Ring for runs that are due, and for rounds that nobody has filled."""
+    """Ring for runs and snapshots that are due, and for rounds that nobody has filled."""
     shards.sweep()
     for round_id in work.due(Round, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(launch.FILL_ROUND, round_id=round_id)
+    for request_id in work.due(SnapshotRequest, unheard=shards.UNHEARD, quiet=is_quiet("default")):
+        ring(launch.FREEZE_DATASET, request_id=request_id)

@@ -44,10 +44,10 @@ def test_in_sample_scores_never_take_the_place_of_out_of_bag_ones(
 ) -> None:
     """Neither in a snapshot nor in the order of the review queue."""
     dataset = snapshot.dataset
-    queue = list(dataset.pairs.queued_for_review())
+    queue = list(dataset.standings.queued_for_review())
     factories.scored(dataset.ensembles.get(), mode=Mode.IN_SAMPLE)
     assert freezing.freeze(dataset=dataset, by=casey) == snapshot
-    assert list(dataset.pairs.queued_for_review()) == queue
+    assert list(dataset.standings.queued_for_review()) == queue
 
 
 def test_other_strengths_are_another_snapshot(
