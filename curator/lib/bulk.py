@@ -1,9 +1,12 @@
 """Many rows at once: copies inside the database, which Python never sees, and what its planner has
 to know of them."""
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connections, models, router
+from django.db.models.expressions import RawSQL
 
 
 def insert_from_select(
@@ -24,6 +27,13 @@ def insert_from_select(
     with connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {table} ({into}) {select}", parameters)
         return int(cursor.rowcount)
+
+
+def among(ids: Iterable[int]) -> RawSQL:
+    """The ids, to filter by (`pk__in=among(ids)`): one parameter however many they are."""
+    if connections[router.db_for_write(models.Model)].vendor == "postgresql":
+        return RawSQL("SELECT unnest(%s::bigint[])", [list(ids)])
+    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(ids))])
 
 
 def refresh_statistics(*kinds: type[models.Model]) -> None:

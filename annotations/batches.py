@@ -1,0 +1,440 @@
+"""Decide many pairs in one transaction, and take it back as one: a verdict on all pairs of a
+filter, a policy, the decisions of an old snapshot, or the undo of such a batch.
+
+Every pair gets a decision row of its own, written inside the database. The standings concerned are
+locked first, in the order of their pairs, so that what is decided one by one meanwhile comes before
+or after, and nobody's decision is lost. Nothing is seen of a batch before all of it is.
+"""
+
+import threading
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import DatabaseError, connection, models, transaction
+from django.db.models import Case, CharField, Count, F, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Cast, Coalesce, JSONObject
+from django.utils import timezone
+
+from annotations import conditions, policies, proposals
+from annotations.asking import expression
+from annotations.fields import Use
+from annotations.models import (
+    Dataset,
+    Decision,
+    DecisionBatch,
+    PairStanding,
+    PutForward,
+    SnapshotPair,
+    Verdict,
+)
+from annotations.proposals import QUEUE, VERDICTS, Bulk, Effect
+from curator.lib import work
+from curator.lib.bulk import among, insert_from_select
+from curator.lib.refusals import Conflict, Refusal
+
+CHUNK = 10_000
+TELL_EVERY = 1.0  # seconds between the progress that is shown
+UNDECIDED = "undecided"  # in counts, where a verdict is taken back and none takes its place
+EVIDENCE = ("flag", "strength", "spread", "votes", "label_probability", "percentile")
+OPINIONS = ("people_for", "people_against", "ai_for", "ai_against")
+COLUMNS = [
+    *("pair", "verdict", "label_probability", "kind", "decided_by", "actor", "batch", "reason"),
+    *("evidence", "supersedes", "undoes", "restores", "created_at"),
+]
+# what holds by a decision that takes others back is what it restores
+STAND = """
+UPDATE annotations_pairstanding AS standing
+SET decision_id = made.id,
+    verdict = made.verdict,
+    decided_by = CASE WHEN made.verdict = '' THEN '' ELSE made.kind END,
+    decided_at = CASE
+        WHEN made.verdict = '' THEN NULL
+        WHEN made.restores_id IS NOT NULL THEN held.created_at
+        ELSE made.created_at END
+FROM annotations_decision AS made
+LEFT JOIN annotations_decision AS held ON held.id = made.restores_id
+WHERE made.batch_id = %s AND made.pair_id BETWEEN %s AND %s
+    AND standing.pair_id = made.pair_id AND standing.pair_id BETWEEN %s AND %s
+"""
+
+Ids = Sequence[int]  # in arrays of 64-bit numbers: a million take 8 MB
+
+
+class ChangedSince(Conflict):
+    """Something else would happen than what the curator was shown."""
+
+
+@dataclass
+class Tally:
+    """What a batch has done."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Progress:
+    """How far the transaction has come, for whoever tells."""
+
+    total: int = 0
+    done: int = 0
+
+
+def run(row: DecisionBatch) -> None:
+    """Do what the batch says, in one transaction, and finish its row in it. Raises Refusal where
+    something else would happen than was shown, or where it makes no sense any more."""
+    with _told(row) as progress, transaction.atomic():
+        Dataset.objects.select_for_update(no_key=True).get(pk=row.dataset_id)
+        tally = DOING[DecisionBatch.Kind(row.kind)](row, progress)
+        work.finish(
+            row,
+            total=progress.total,
+            done=progress.total,
+            counts=dict(tally.counts),
+            passed_over={reason: n for reason, n in tally.passed_over.items() if n},
+        )
+
+
+def in_words(row: DecisionBatch) -> str:
+    """How far it has come, as honestly as the database lets us say it."""
+    if row.status != work.Work.Status.RUNNING:
+        return ""
+    if connection.vendor == "sqlite":
+        return "In one transaction: on SQLite nothing shows, and nobody else writes, until its end."
+    if not row.total:
+        return "Finding and locking the pairs."
+    if row.done >= row.total:
+        return "All pairs are gone through; the database is making sure of them."
+    return f"{row.done:,} of {row.total:,} pairs; they show all at once at the end."
+
+
+# --- In bulk and by policy ------------------------------------------------------------------------
+
+
+def bulk_of(row: DecisionBatch) -> Bulk:
+    """What the row of a bulk decision asks for."""
+    clauses, problems = conditions.parse_clauses(row.filter, use=Use.EXPLORE)
+    if problems:
+        raise Refusal(f"The filter of the batch cannot be read: {' '.join(problems)}")
+    return Bulk(
+        clauses=tuple(clauses),
+        verdict=row.verdict,
+        probability=row.label_probability,
+        overrules_people=row.overrules_people,
+        seen=row.expected.get("last_decision"),
+    )
+
+
+def _decide_in_bulk(row: DecisionBatch, progress: Progress) -> Tally:
+    bulk = bulk_of(row)
+    rows = proposals.of_bulk(row.dataset, bulk)
+    ids = _locked(proposals.acting(rows))
+    now = proposals.effect_of(rows, [bulk.verdict])
+    _check_as_shown(row, now, "filter", proposals.decided_meanwhile(row.dataset, bulk))
+    reasons = [Value(row.reason)]
+    evidence = _evidence({"filter": Value(conditions.in_words(bulk.clauses))})
+    return _decide(row, rows, ids, now, reasons, evidence, progress)
+
+
+def _apply_policy(row: DecisionBatch, progress: Progress) -> Tally:
+    assert row.policy is not None
+    policy = policies.parse({"name": row.policy.name, "rules": row.policy.rules})
+    rows = proposals.of_policy(row.dataset, policy)
+    ids = _locked(proposals.acting(rows))
+    now = proposals.effect_of(rows, [str(rule.then.does) for rule in policy.rules])
+    _check_as_shown(row, now, "policy", 0)
+    reasons = [Value(rule.because) for rule in policy.rules]
+    named = {"policy": Value(policies.digest(policy)), "policy_name": Value(policy.name)}
+    return _decide(
+        row, rows, ids, now, reasons, _evidence({**named, "rule": F("rule") + 1}), progress
+    )
+
+
+def _decide(
+    row: DecisionBatch,
+    rows: proposals.Standings,
+    ids: Ids,
+    effect: Effect,
+    reasons: Sequence[Value],
+    evidence: JSONObject,
+    progress: Progress,
+) -> Tally:
+    """Give the pairs with these ids, which are locked, what their fate says."""
+    tally = Tally(passed_over=Counter(effect.passed_over))
+    because = Case(
+        *(When(rule=number, then=reason) for number, reason in enumerate(reasons)),
+        default=Value(""),
+        output_field=TextField(),
+    )
+    new = _said(row) | {"new_reason": because, "new_evidence": evidence, "nothing": _no_decision()}
+    for chunk in _chunks(ids, progress):
+        some = rows.filter(pk__in=among(chunk))
+        chosen = (
+            some.filter(fate__in=VERDICTS)
+            .annotate(**new)
+            .values_list(
+                *("pk", "fate", "probability", "new_kind", "new_person", "new_actor", "new_batch"),
+                *("new_reason", "new_evidence", "decision", "nothing", "nothing", "now"),
+            )
+        )
+        _append(row, chunk, chosen, tally)
+        if effect.queued:
+            tally.counts[QUEUE] += _put_forward(row, some.filter(fate=QUEUE))
+    return tally
+
+
+def _put_forward(row: DecisionBatch, rows: proposals.Standings) -> int:
+    batch = Value(row.pk, output_field=models.BigIntegerField())
+    count = insert_from_select(
+        PutForward, ["batch", "pair"], rows.annotate(new_batch=batch).values_list("new_batch", "pk")
+    )
+    PairStanding.objects.filter(pk__in=rows.values("pk")).update(put_forward_by=row)
+    return count
+
+
+def _evidence(more: Mapping[str, Any]) -> JSONObject:
+    """The figures that a decision rests on, built by the database."""
+    texts = {
+        name: Cast(value, TextField()) if isinstance(value, Value) else value
+        for name, value in more.items()
+    }
+    figures = {name: F(name) for name in EVIDENCE}
+    opinions = {name: expression(name) for name in OPINIONS}
+    return JSONObject(**texts, run=F("run_id"), **figures, **opinions)
+
+
+def _check_as_shown(row: DecisionBatch, now: Effect, what: str, decided_meanwhile: int) -> None:
+    """Raises ChangedSince where other pairs would change than the curator was shown, but for those
+    that people have decided since: they are passed over, and counted."""
+    if not row.expected:
+        return
+    shown = Effect.from_expected(row.expected)
+    if now.is_but_for_people(shown, decided_meanwhile):
+        return
+    if shown.matched != now.matched:
+        raise ChangedSince(
+            f"The {what} matched {shown.matched:,} pairs when you looked and {now.matched:,} now: "
+            "look again. Nothing was changed."
+        )
+    raise ChangedSince(
+        f"The {what} would do something else now than when you looked, as scores, labels or "
+        "decisions have changed: look again. Nothing was changed."
+    )
+
+
+# --- Back again -----------------------------------------------------------------------------------
+
+
+def _undo(row: DecisionBatch, progress: Progress) -> Tally:
+    """Take back what still stands of a batch: what held before holds again."""
+    assert row.undoes is not None
+    decided = Decision.objects.filter(batch=row.undoes)
+    ids = _locked(row.dataset.standings.filter(decision__in=decided.values("pk")))
+    tally = Tally(passed_over=Counter(since=decided.count() - len(ids)))
+    new = _said(row) | {
+        "held": _held_by("supersedes__"),
+        "held_verdict": Coalesce("supersedes__verdict", Value("")),
+        "held_kind": Coalesce("supersedes__kind", Value(Decision.Kind.PERSON.value)),
+        "held_reason": Coalesce("supersedes__reason", Value(""), output_field=TextField()),
+        "held_evidence": _or_empty("supersedes__evidence"),
+    }
+    for chunk in _chunks(ids, progress):
+        chosen = (
+            decided.filter(pair__in=among(chunk))
+            .annotate(**new)
+            .values_list(
+                *(
+                    "pair",
+                    "held_verdict",
+                    "supersedes__label_probability",
+                    "held_kind",
+                    "new_person",
+                ),
+                *(
+                    "new_actor",
+                    "new_batch",
+                    "held_reason",
+                    "held_evidence",
+                    "pk",
+                    "pk",
+                    "held",
+                    "now",
+                ),
+            )
+        )
+        _append(row, chunk, chosen, tally)
+    _undo_what_was_put_forward(row, tally)
+    return tally
+
+
+def _undo_what_was_put_forward(row: DecisionBatch, tally: Tally) -> None:
+    """An undo takes it back; the undo of an undo puts it forward again."""
+    origin, is_back = row, False
+    while origin.undoes is not None:
+        origin, is_back = origin.undoes, not is_back
+    there = row.dataset.standings.filter(pk__in=origin.put_forward.values("pair"))
+    before = {"put_forward_by": origin if is_back else None}
+    ids = _locked(there.filter(**before))
+    for chunk in _chunks(ids, Progress()):
+        some = PairStanding.objects.filter(pk__in=among(chunk))
+        tally.counts[QUEUE] += some.update(put_forward_by=None if is_back else origin)
+    tally.passed_over["since"] += there.count() - len(ids)
+
+
+def _restore(row: DecisionBatch, progress: Progress) -> Tally:
+    """Let hold again what held in a snapshot; pairs that came later are left."""
+    assert row.snapshot is not None
+    frozen = SnapshotPair.objects.filter(snapshot=row.snapshot)
+    differs = frozen.filter(
+        ~Q(verdict=F("pair__standing__verdict"))
+        | (
+            Q(verdict=Verdict.SOFTEN)
+            & ~Q(decision__label_probability=F("pair__standing__decision__label_probability"))
+        )
+    )
+    ids = _locked(row.dataset.standings.filter(pk__in=differs.values("pair")))
+    if row.expected and len(ids) != sum(row.expected["counts"].values()):
+        raise ChangedSince(
+            f"The snapshot differed in {sum(row.expected['counts'].values()):,} pairs when you "
+            f"looked and in {len(ids):,} now: look again. Nothing was changed."
+        )
+    later = row.dataset.standings.exclude(pk__in=frozen.values("pair")).count()
+    tally = Tally(passed_over=Counter(now=row.snapshot.pairs_count - len(ids), later=later))
+    new = _said(row) | {
+        "held": _held_by("decision__"),
+        "held_kind": Coalesce("decision__kind", Value(Decision.Kind.PERSON.value)),
+        "held_reason": Coalesce("decision__reason", Value(""), output_field=TextField()),
+        "held_evidence": _or_empty("decision__evidence"),
+        "nothing": _no_decision(),
+    }
+    for chunk in _chunks(ids, progress):
+        chosen = (
+            differs.filter(pair__in=among(chunk))
+            .annotate(**new)
+            .values_list(
+                *("pair", "verdict", "decision__label_probability", "held_kind", "new_person"),
+                *("new_actor", "new_batch", "held_reason", "held_evidence"),
+                *("pair__standing__decision", "nothing", "held", "now"),
+            )
+        )
+        _append(row, chunk, chosen, tally)
+    return tally
+
+
+def _held_by(prefix: str) -> Case:
+    """The decision that holds by the one that the fields of this prefix are of, as
+    `Decision.holding` says it."""
+    takes_back = (
+        Q(**{f"{prefix}undoes__isnull": False})
+        | Q(**{f"{prefix}restores__isnull": False})
+        | Q(**{f"{prefix}verdict": Verdict.UNDECIDED})
+    )
+    return Case(
+        When(takes_back, then=F(f"{prefix}restores")),
+        default=F(prefix.removesuffix("__")),
+        output_field=models.BigIntegerField(),
+    )
+
+
+def _or_empty(evidence: str) -> Coalesce:
+    empty = Value({}, output_field=models.JSONField())
+    return Coalesce(evidence, empty, output_field=models.JSONField())
+
+
+DOING: Mapping[DecisionBatch.Kind, Callable[[DecisionBatch, Progress], Tally]] = {
+    DecisionBatch.Kind.BULK: _decide_in_bulk,
+    DecisionBatch.Kind.POLICY: _apply_policy,
+    DecisionBatch.Kind.UNDO: _undo,
+    DecisionBatch.Kind.RESTORE: _restore,
+}
+
+
+# --- Rows -----------------------------------------------------------------------------------------
+
+
+def _said(row: DecisionBatch) -> dict[str, Any]:
+    """What all decisions of the batch say alike."""
+    is_policy = row.kind == DecisionBatch.Kind.POLICY
+    kind = Decision.Kind.POLICY if is_policy else Decision.Kind.PERSON
+    actor = row.actor
+    if is_policy and row.policy is not None:
+        actor = f"{row.policy.name}, applied by {row.actor}"
+    text = CharField()
+    return {
+        "new_kind": Value(kind.value, output_field=text),
+        "new_person": Value(row.created_by_id, output_field=models.BigIntegerField()),
+        "new_actor": Value(actor[:150], output_field=text),
+        "new_batch": Value(row.pk, output_field=models.BigIntegerField()),
+        "now": Value(timezone.now(), output_field=models.DateTimeField()),
+    }
+
+
+def _no_decision() -> Value:
+    return Value(None, output_field=models.BigIntegerField())
+
+
+def _append(
+    row: DecisionBatch, chunk: Sequence[int], chosen: QuerySet[Any, Any], tally: Tally
+) -> None:
+    """Append the decisions, of COLUMNS, and let the standings of their pairs repeat them."""
+    if not insert_from_select(Decision, COLUMNS, chosen):
+        return
+    within = (chunk[0], chunk[-1])
+    made = Decision.objects.filter(batch=row, pair__gte=within[0], pair__lte=within[1])
+    for verdict, count in made.order_by().values_list("verdict").annotate(Count("pk")):
+        tally.counts[verdict or UNDECIDED] += count
+    with connection.cursor() as cursor:
+        cursor.execute(STAND, [row.pk, *within, *within])
+
+
+def _locked(rows: QuerySet[Any, Any]) -> Ids:
+    """The ids of the rows' pairs in their order; nobody else may change their standings until the
+    transaction ends."""
+    held = rows.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True)
+    return array("q", held.iterator(CHUNK))
+
+
+def _chunks(ids: Ids, progress: Progress) -> Iterator[Ids]:
+    """The ids, some at a time; the progress follows."""
+    progress.total = max(progress.total, len(ids))
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        yield chunk
+        progress.done += len(chunk)
+
+
+@contextmanager
+def _told(row: DecisionBatch) -> Iterator[Progress]:
+    """Progress that a thread with a connection of its own writes on the row, as the transaction
+    shows nothing before its end. On SQLite nobody else could write."""
+    progress, over = Progress(), threading.Event()
+
+    def tell() -> None:
+        try:
+            while not over.wait(TELL_EVERY):
+                _tell(row, progress)
+        finally:
+            connection.close()
+
+    if connection.vendor == "sqlite":
+        yield progress
+        return
+    thread = threading.Thread(target=tell, name=f"progress of batch {row.pk}", daemon=True)
+    thread.start()
+    try:
+        yield progress
+    finally:
+        over.set()
+        thread.join()
+
+
+def _tell(row: DecisionBatch, progress: Progress) -> None:
+    ours = DecisionBatch.objects.filter(pk=row.pk, fence=row.fence, status=work.Work.Status.RUNNING)
+    try:
+        ours.update(total=progress.total, done=progress.done, heartbeat_at=timezone.now())
+    except DatabaseError:  # the next one may reach it, and the end tells all
+        connection.close()
