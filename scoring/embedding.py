@@ -93,8 +93,27 @@ def embed(
 ) -> int:
     """Make sure that every text of the pairs is in the cache; each distinct text goes through
     the backbone once. How many tokens that took."""
-    cache = _cache_for(backbone)
     texts = {key: (text, end) for pair in pairs for key, text, end in pair.keyed}
+    return _embed(texts, backbone, on_share)
+
+
+def prompt_vectors(
+    prompts: Sequence[str], backbone: Backbone, *, on_share: OnShare | None = None
+) -> Floats:
+    """The embeddings (n, d) of prompts after the last layer that is read, which tells best what
+    they are about. What the cache lacks is embedded."""
+    keys = [key_of(prompt, keep_end=True) for prompt in prompts]
+    _embed({key: (text, True) for key, text in zip(keys, prompts, strict=True)}, backbone, on_share)
+    found = _cache_for(backbone).get(list(dict.fromkeys(keys)))
+    return np.stack([found[key][1][-1] for key in keys])
+
+
+def _embed(
+    texts: dict[bytes, tuple[str, bool]], backbone: Backbone, on_share: OnShare | None
+) -> int:
+    """Put the embedding of each text into the cache, where it is not; texts by their keys, with
+    whether their end is kept."""
+    cache = _cache_for(backbone)
     missing = cache.missing(texts)
     if not missing:
         return 0

@@ -525,13 +525,25 @@ class DatasetFigures(Work):
         return f"figures of {self.dataset_id}"
 
 
-class TopicMap(models.Model):
-    """What a dataset's prompts are about: clusters of their embeddings, grouped into topics."""
+class TopicMap(Work):
+    """What a dataset's prompts are about: clusters of their embeddings, joined in topics. The work
+    is to find them and to place every pair, in the background."""
 
     dataset = models.OneToOneField(Dataset, on_delete=models.CASCADE, related_name="topic_map")
-    ensemble = models.ForeignKey(Ensemble, on_delete=models.PROTECT, related_name="+")
+    ensemble = models.ForeignKey(
+        Ensemble, on_delete=models.PROTECT, related_name="+", help_text="whose backbone reads"
+    )
     topics = models.JSONField(default=list, help_text="number, name and pairs of each topic")
     made_at = models.DateTimeField(default=timezone.now)
+    backbone_digest = models.CharField(
+        max_length=64, blank=True, help_text="of what it is fitted on"
+    )
+    fitted = models.BinaryField(
+        null=True, help_text="scoring.core.places.PromptMap: codes, clusters, their topics"
+    )
+    fitted_pairs = models.PositiveIntegerField(
+        default=0, help_text="how many pairs there were when it was fitted"
+    )
 
     def __str__(self) -> str:
         return f"topics of {self.dataset_id}"
@@ -541,14 +553,16 @@ class PairPlace(models.Model):
     """Where a pair's prompt stands among the others, in a few numbers, to find similar pairs."""
 
     pair = models.OneToOneField(
-        PreferencePair, primary_key=True, on_delete=models.CASCADE, related_name="place"
+        PreferencePair, primary_key=True, on_delete=models.CASCADE, related_name="prompt_place"
     )
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="+")
     cluster = models.PositiveSmallIntegerField()
-    code = models.BinaryField(help_text="float16, of unit length")
+    code = models.BinaryField(help_text="int8, the prompt's embedding along the main axes")
 
     class Meta:
-        indexes = [models.Index(fields=["dataset", "cluster"], name="places_by_cluster")]
+        indexes = [
+            models.Index(fields=["dataset", "cluster", "pair"], name="places_by_cluster"),
+        ]
 
     def __str__(self) -> str:
         return f"place of pair {self.pair_id}"

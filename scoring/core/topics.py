@@ -128,7 +128,7 @@ def cluster(
         centroids = moved
     centroids, sizes = _round(vectors, centroids)
     centroids = centroids[sizes > 0]
-    assignments = _assign(vectors, centroids)
+    assignments = assign(vectors, centroids)
     return _largest_first(assignments, centroids)
 
 
@@ -171,7 +171,8 @@ def _round(vectors: npt.NDArray[Any], centroids: Floats) -> tuple[Floats, Indice
     return np.where(is_lost[:, None], centroids, moved), sizes
 
 
-def _assign(vectors: npt.NDArray[Any], centroids: Floats) -> Int32s:
+def assign(vectors: npt.NDArray[Any], centroids: Floats) -> Int32s:
+    """The cluster of each vector, (n, d) and unit centroids (k, d) -> (n,)."""
     assignments = np.zeros(len(vectors), dtype=np.int32)
     for start, rows in _unit_chunks(vectors):
         assignments[start : start + len(rows)] = (rows @ centroids.T).argmax(axis=1)

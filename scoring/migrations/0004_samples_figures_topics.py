@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='PairPlace',
             fields=[
-                ('pair', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='place', serialize=False, to='annotations.preferencepair')),
+                ('pair', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='prompt_place', serialize=False, to='annotations.preferencepair')),
                 ('cluster', models.PositiveSmallIntegerField()),
                 ('code', models.BinaryField(help_text='float16, of unit length')),
                 ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='annotations.dataset')),
