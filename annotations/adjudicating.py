@@ -64,7 +64,7 @@ def queue_of(dataset: Dataset) -> QuerySet[PreferencePair]:
     a, b = (Cast(name, IntegerField()) for name in ("standing__people_a", "standing__people_b"))
     is_asked = Exists(rounds.awaited().filter(pair=OuterRef("pk")))
     contest = Cast(Least(a, b), IntegerField()) * LEVEL - Abs(a - b)
-    pairs: QuerySet[PreferencePair] = dataset.pairs.in_dispute().with_standing()
+    pairs: QuerySet[PreferencePair] = PreferencePair.objects.in_dispute(dataset).with_standing()
     pairs = pairs.annotate(
         is_asked=is_asked,
         contest=contest - Case(When(is_asked, then=Value(ASKED)), default=Value(0)),

@@ -100,9 +100,11 @@ class PreferencePairQuerySet(models.QuerySet["PreferencePair", "PreferencePair"]
         """Pairs of which the source prefers one response."""
         return self.filter(source_preference__in=["a", "b"])
 
-    def in_dispute(self) -> "PreferencePairQuerySet":
-        """Undecided pairs of which one person prefers A and another B."""
-        return self.undecided().filter(standing__people_a__gt=0, standing__people_b__gt=0)
+    def in_dispute(self, dataset: "Dataset") -> "PreferencePairQuerySet":
+        """The dataset's undecided pairs of which one person prefers A and another B, by way of
+        their standings, whose index knows them."""
+        divided = {"standing__people_a__gt": 0, "standing__people_b__gt": 0}
+        return self.filter(standing__dataset=dataset, standing__verdict="", **divided)
 
     def with_standing(self) -> "PreferencePairQuerySet":
         return self.select_related("standing")

@@ -10,7 +10,7 @@ from django.db.models import Count, Max, OuterRef, Subquery, TextField
 from django.db.models.functions import Cast, Substr
 from django.utils import timezone
 
-from annotations import agreement, answers, quality
+from annotations import agreement, answers, quality, searching
 from annotations.agreement import Agreement, Scale
 from annotations.answers import Answers, Pairs, Voter
 from annotations.judgements import Judgements, Value
@@ -49,7 +49,7 @@ class Slice:
             return None
         found = dataset.pairs.all()
         if self.part == "dispute":
-            found = found.in_dispute()
+            found = found.filter(pk__in=dataset.standings.in_dispute().values("pair"))
         elif self.part == "undecided":
             found = found.undecided()
         elif self.part == "decided":
@@ -58,7 +58,7 @@ class Slice:
             found = found.filter(
                 pk__in=RoundPair.objects.filter(round=self.round_id).values("pair")
             )
-        return found.containing(self.text) if self.text else found
+        return found.filter(pk__in=searching.matching(self.text)) if self.text else found
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def labelled_pairs(dataset: Dataset) -> Labelled:
         "group",
         "is_in_order",
         "source_preference",
-        "verdict",
+        "standing__verdict",
         "meta",
         "imported_in_id",
     )

@@ -215,8 +215,10 @@ def _pair_context(found: PreferencePair) -> dict[str, Any]:
         and bool(found.standing.people_a and found.standing.people_b),
         "latest": decisions.latest_decision(found),
         "history": found.decisions.order_by("-pk"),
-        "preference": decisions.resulting_preference(found.source_preference, found.verdict)
-        if found.verdict
+        "preference": decisions.resulting_preference(
+            found.source_preference, found.standing.verdict
+        )
+        if found.standing.verdict
         else "",
     }
 

@@ -164,8 +164,8 @@ def test_what_people_are_divided_over_is_found_by_its_index(divided: Dataset) ->
     if connection.vendor != "sqlite":
         pytest.skip("of so few rows PostgreSQL reads all")
     settled = divided.standings.decided().filter(people_a__gt=0, people_b__gt=0)
-    for found in (divided.pairs.in_dispute(), adjudicating.queue_of(divided), settled):
-        assert "pairs_divided" in found.explain()
+    for found in (divided.standings.in_dispute(), adjudicating.queue_of(divided), settled):
+        assert "standings_divided" in found.explain()
 
 
 # --- Settling

@@ -34,7 +34,7 @@ def test_a_decision_is_the_pairs_verdict_and_names_who_made_it(
 ) -> None:
     decision = decide(pair, Verdict.FLIP, casey)
     pair.refresh_from_db()
-    assert (pair.standing.verdict, pair.decision) == (Verdict.FLIP, decision)
+    assert (pair.standing.verdict, pair.standing.decision) == (Verdict.FLIP, decision)
     assert (decision.decided_by, decision.actor) == (casey, casey.shown_name)
 
 
@@ -78,7 +78,7 @@ def test_undo_of_the_first_decision_leaves_the_pair_undecided(
 ) -> None:
     decisions.undo(decision=decide(pair, Verdict.TIE, casey), by=casey)
     pair.refresh_from_db()
-    assert pair.verdict == Verdict.UNDECIDED
+    assert pair.standing.verdict == Verdict.UNDECIDED
     assert pair.decisions.count() == 2
 
 
@@ -203,8 +203,9 @@ class Chain(RuleBasedStateMachine):
     @invariant()
     def the_pair_repeats_the_end_of_one_chain(self) -> None:
         self.pair.refresh_from_db()
-        assert self.pair.decision == decisions.latest_decision(self.pair)
-        assert self.pair.verdict == (self.pair.decision.verdict if self.pair.decision else "")
+        assert self.pair.standing.decision == decisions.latest_decision(self.pair)
+        standing = self.pair.standing
+        assert standing.verdict == (standing.decision.verdict if standing.decision else "")
         assert self.pair.decisions.filter(successor__isnull=True).count() <= 1
 
     @invariant()

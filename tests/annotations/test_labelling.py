@@ -72,15 +72,15 @@ def expire(lease: Lease) -> None:
 
 def said_of(pair: PreferencePair) -> dict[str, int]:
     pair.refresh_from_db()
-    return {name: getattr(pair, f"people_{name}") for name in PEOPLE}
+    return {name: getattr(pair.standing, f"people_{name}") for name in PEOPLE}
 
 
 def assert_counts_hold(dataset: Dataset) -> None:
     """What is counted up and down is what the labels say."""
     columns = [f"people_{name}" for name in PEOPLE]
-    before = list(dataset.pairs.order_by("pk").values_list("pk", *columns))
+    before = list(dataset.standings.order_by("pk").values_list("pk", *columns))
     dataset.standings.count_voices()
-    assert list(dataset.pairs.order_by("pk").values_list("pk", *columns)) == before
+    assert list(dataset.standings.order_by("pk").values_list("pk", *columns)) == before
 
 
 # --- An answer ------------------------------------------------------------------------------------

@@ -417,9 +417,9 @@ def assert_in_order(dataset: Dataset) -> None:
         assert row.open == row.wanted - given[row.pk] - held[row.pk], row
         assert given[row.pk] <= row.wanted
     columns = [f"people_{name}" for name in PEOPLE]
-    counted = list(dataset.pairs.order_by("pk").values_list("pk", *columns))
+    counted = list(dataset.standings.order_by("pk").values_list("pk", *columns))
     dataset.standings.count_voices()
-    assert list(dataset.pairs.order_by("pk").values_list("pk", *columns)) == counted
+    assert list(dataset.standings.order_by("pk").values_list("pk", *columns)) == counted
     said = Counter(
         Label.objects.filter(pair__dataset=dataset, annotator__user__isnull=False)
         .filter(successor__isnull=True)

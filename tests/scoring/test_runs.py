@@ -106,7 +106,7 @@ def test_pairs_without_a_preference_have_margins_but_no_flag(run: ScoringRun) ->
 
 
 def test_the_weaker_a_label_the_earlier_it_is_reviewed(run: ScoringRun) -> None:
-    queue = run.dataset.pairs.queued_for_review()
+    queue = run.dataset.standings.queued_for_review()
     by_strength = run.scores.exclude(flag="").order_by("strength", "-pair_id")
     assert [pair.pk for pair in queue] == [score.pair_id for score in by_strength]
 

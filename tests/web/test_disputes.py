@@ -132,7 +132,7 @@ def test_a_resolution_leads_to_the_next_dispute_and_the_pair_does_not_come_back(
     response = settle(as_casey, one, "b", reason="A is wrong")
     assert response["Location"] == at("dispute", divided, zero.pk)
     one.refresh_from_db()
-    assert decisions.resulting_preference(one.source_preference, one.verdict) == "b"
+    assert decisions.resulting_preference(one.source_preference, one.standing.verdict) == "b"
     decision = one.decisions.get()
     assert decision.reason == "A is wrong"
     assert decision.evidence["votes"]["people"]["a"] == 2
@@ -161,7 +161,7 @@ def test_undo_takes_back_the_last_steps_one_by_one(divided: Dataset, as_casey: A
     assert as_casey.post(undo)["Location"] == at("dispute", divided, zero.pk)
     assert as_casey.post(undo)["Location"] == at("dispute", divided, one.pk)
     one.refresh_from_db()
-    assert one.verdict == Verdict.UNDECIDED
+    assert one.standing.verdict == Verdict.UNDECIDED
     assert adjudicating.next_dispute(divided) == one
     nothing = as_casey.post(undo)
     assert nothing.status_code == 400

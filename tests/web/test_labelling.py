@@ -17,6 +17,7 @@ from annotations.models import (
     Label,
     Lease,
     Membership,
+    PairStanding,
     PreferencePair,
     Verdict,
 )
@@ -402,9 +403,10 @@ def secretive(scene: Scene) -> PreferencePair:
     pair = scene.pair
     pair.source_id = f"{SECRET}-source-id"
     pair.meta = {f"{SECRET}-meta": f"{SECRET}-model"}
-    pair.search_text += f" {SECRET}-search"
-    pair.review_priority = 12345.678
     pair.save()
+    PairStanding.objects.filter(pk=pair.pk).update(
+        origin=f"{SECRET}-origin", review_priority=12345.678
+    )
     scene.dataset.imports.update(file_name=f"{SECRET}-file.jsonl")
     scene.dataset.annotators.update(name=f"{SECRET}-annotator")
     GoldPair.objects.create(

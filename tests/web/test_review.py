@@ -20,9 +20,9 @@ def desk(scene: Scene, client: Client) -> Client:
 
 
 def first(scene: Scene) -> PreferencePair:
-    found = scene.dataset.pairs.queued_for_review().first()
+    found = scene.dataset.standings.queued_for_review().select_related("pair").first()
     assert found is not None
-    return found
+    return found.pair
 
 
 def post(desk: Client, name: str, *arguments: Any, **data: Any) -> Any:
@@ -76,7 +76,7 @@ def test_undo_takes_back_the_last_steps_one_by_one_skips_too(scene: Scene, desk:
     back = post(desk, "scoring:undo")
     assert back["Location"] == reverse("scoring:pair", args=["scene", one.pk])
     one.refresh_from_db()
-    assert one.verdict == Verdict.UNDECIDED
+    assert one.standing.verdict == Verdict.UNDECIDED
     nothing = post(desk, "scoring:undo")
     assert nothing.status_code == 400
     assert "There is nothing to undo" in nothing.content.decode()
