@@ -117,6 +117,38 @@ urlpatterns = [
         name="import-report",
     ),
     path("datasets/<slug:slug>/snapshots/<int:number>/", snapshots.detail, name="snapshot"),
+    path(
+        "datasets/<slug:slug>/snapshots/tags/<str:tag>/", snapshots.tagged, name="snapshot-tagged"
+    ),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/tag/", snapshots.add_tag, name="snapshot-tag"
+    ),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/tags/<int:tag_id>/remove/",
+        snapshots.remove_tag,
+        name="snapshot-untag",
+    ),
+    path("datasets/<slug:slug>/snapshots/<int:number>/card.md", snapshots.card, name="card"),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/compare/",
+        snapshots.compare,
+        name="snapshot-compare",
+    ),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/changes/<int:since>/",
+        snapshots.changes_since,
+        name="snapshot-changes",
+    ),
+    path(
+        "datasets/<slug:slug>/snapshots/now/changes/<int:since>/",
+        snapshots.changes_since,
+        name="snapshot-changes-now",
+    ),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/restore/",
+        snapshots.restore,
+        name="snapshot-restore",
+    ),
     path("datasets/<slug:slug>/snapshots/<int:number>/export/", snapshots.export, name="export"),
     path(
         "datasets/<slug:slug>/snapshots/<int:number>/exports/<int:export_id>/",

@@ -11,6 +11,7 @@ from scoring.views import (
     explore,
     review,
     rounds,
+    similar,
     snapshots,
 )
 
@@ -35,6 +36,9 @@ urlpatterns = [
     path("datasets/<slug:slug>/pairs/<int:pair_id>/", review.pair, name="pair"),
     path("datasets/<slug:slug>/pairs/<int:pair_id>/decide/", review.decide, name="decide"),
     path("datasets/<slug:slug>/pairs/<int:pair_id>/skip/", review.skip, name="skip"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/ahead/", review.ahead, name="pair-ahead"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/switch/", review.switch, name="review-switch"),
+    path("datasets/<slug:slug>/pairs/<int:pair_id>/similar/", similar.similar, name="similar"),
     path(
         "datasets/<slug:slug>/pairs/<int:pair_id>/evidence/", review.evidence, name="pair-evidence"
     ),
@@ -78,4 +82,9 @@ urlpatterns = [
         name="run-compare",
     ),
     path("datasets/<slug:slug>/snapshots/", snapshots.index, name="snapshots"),
+    path(
+        "datasets/<slug:slug>/snapshots/<int:number>/write-card/",
+        snapshots.write_card,
+        name="snapshot-card",
+    ),
 ]

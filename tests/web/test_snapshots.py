@@ -1,4 +1,4 @@
-"""The pages of snapshots: tags, the card, what changed, restoring, and freezing in the background."""
+"""The pages of snapshots: tags, card, what changed, restoring, freezing in the background."""
 
 from typing import Any
 
