@@ -5,70 +5,79 @@ Flags are named by `meta.flag`; the script that draws takes each flag's colour f
 so that charts follow the light and the dark theme and the palette stands in one place.
 """
 
+import math
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from scoring import leanings, overviews
 from scoring.comparing import ComparedRuns
-from scoring.models import Flag
+from scoring.models import Flag, ScoringRun
+from scoring.overviews import SecondSource
 
 Figure = dict[str, Any]
 
 MOST_POINTS = 3000
 
 
-def strength_histogram(summary: dict[str, Any]) -> Figure:
-    """Pairs by preference strength, stacked by flag; a bar leads to its pairs. The bars at both
-    ends hold all that lies beyond them too, so their outer bounds are open (None)."""
-    histogram = summary["histogram"]
+def strength_histogram(run: ScoringRun) -> Figure:
+    """Pairs by preference strength, stacked by flag; a bar, or a range drawn over several, leads to
+    its pairs. The bars at both ends hold all that lies beyond them too, so their outer bounds are
+    open."""
+    histogram = run.summary["histogram"]
     edges = histogram["edges"]
-    centres = [(low + high) / 2 for low, high in pairwise(edges)]
-    bounds: list[list[float | None]] = [[low, high] for low, high in pairwise(edges)]
-    bounds[0][0] = bounds[-1][1] = None
-    ranges = [
-        f"below {edges[1]:.2f}",
-        *(f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges[1:-1])),
-        f"above {edges[-2]:.2f}",
-    ]
+    rows = overviews.bars_of(run)
     bars = [
         {
             "type": "bar",
             "name": flag.label,
             "meta": {"flag": flag.value},
-            "x": centres,
+            "x": [(low + high) / 2 for low, high in pairwise(edges)],
             "y": histogram["by_flag"][flag.value],
-            "customdata": bounds,
-            "text": ranges,
+            "customdata": [row.pairs for row in rows],
+            "text": [row.words for row in rows],
             "textposition": "none",
             "width": edges[1] - edges[0],
             "hovertemplate": "%{y} " + flag.label + "<br>strength %{text}<extra></extra>",
         }
         for flag in Flag
     ]
-    zero = {
-        "type": "line",
-        "x0": 0,
-        "x1": 0,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"width": 1, "dash": "dot"},
-    }
     layout = {
         "barmode": "stack",
         "bargap": 0.04,
+        "dragmode": "select",
+        "selectdirection": "h",
         "xaxis": {
-            "title": {"text": "preference strength (negative: the models contradict the label)"}
+            "title": {"text": "preference strength (negative: the models contradict the label)"},
+            "range": [edges[0], edges[-1]],
         },
-        "yaxis": {"title": {"text": "pairs"}},
-        "shapes": [zero],
+        "yaxis": {"title": {"text": "labels"}},
+        "shapes": [_line_at_zero()],
+        "meta": {
+            "selects": "bars",
+            "edges": edges,
+            "counts": [row.count for row in rows],
+            "only": overviews.query_for(overviews.labels_only(run)),
+        },
     }
     return {"data": bars, "layout": layout}
 
 
-def strength_spread_map(summary: dict[str, Any]) -> Figure:
-    """Mean × spread of the margins, a point a pair; a point leads to its pair."""
+def strength_spread_map(run: ScoringRun) -> Figure:
+    """Mean × spread of the margins: a point a pair, or where they are many how many fall into each
+    cell. A point leads to its pair, a cell or a box that is drawn to the pairs inside."""
+    summary = run.summary
+    layout = {
+        "dragmode": "select",
+        "xaxis": {"title": {"text": "preference strength (mean margin)"}, "zeroline": True},
+        "yaxis": {"title": {"text": "spread between the models"}, "rangemode": "tozero"},
+        "hovermode": "closest",
+        "meta": {"selects": "box", "only": overviews.query_for(overviews.labels_only(run))},
+    }
+    if "density" in summary:
+        return {"data": [_cells(run)], "layout": {**layout, "barmode": "overlay", "bargap": 0}}
     points = summary["map"]
     index = {
         flag.value: [i for i, name in enumerate(points["flag"]) if name == flag.value]
@@ -87,12 +96,172 @@ def strength_spread_map(summary: dict[str, Any]) -> Figure:
         }
         for flag in Flag
     ]
+    return {"data": data, "layout": layout}
+
+
+def _cells(run: ScoringRun) -> Figure:
+    """The cells of the density map as bars that stand where they belong: the basic bundle of
+    plotly.js has no heat map. Their colour is the logarithm of the count, from 0 to 1; those at
+    the `edges` hold what lies beyond, too."""
+    density = run.summary["density"]
+    x, y = density["strength_edges"], density["spread_edges"]
+    counts = Counter[int]()
+    flipped = dict(density["counts"].get(Flag.FLIPPED, []))
+    for cells in density["counts"].values():
+        for cell, count in cells:
+            counts[cell] += count
+    places = sorted(counts)
+    most = math.log1p(max(counts.values()))
+    columns, width, height = len(x) - 1, x[1] - x[0], y[1] - y[0]
+    return {
+        "type": "bar",
+        "name": "labels",
+        "showlegend": False,
+        "meta": {"heat": True, "edges": [x[0], x[-1], y[-1]], "cell": [width, height]},
+        "x": [x[cell % columns] + width / 2 for cell in places],
+        "base": [y[cell // columns] for cell in places],
+        "y": [height] * len(places),
+        "width": width,
+        "marker": {"color": [round(math.log1p(counts[cell]) / most, 3) for cell in places]},
+        "text": [f"{counts[cell]:,} labels, {flipped.get(cell, 0):,} flipped" for cell in places],
+        "textposition": "none",
+        "hovertemplate": "strength %{x:.2f}, spread %{base:.2f}<br>%{text}<extra></extra>",
+    }
+
+
+def spread_profile(run: ScoringRun) -> Figure:
+    """Spread over twenty groups of equal counts by strength: flat in the middle and rising at both
+    ends where the ensemble knows something (arXiv 2401.06080, figure 2)."""
+    groups = run.summary["profile"]
+    step = 100 / len(groups)
+    x = [round((number + 0.5) * step, 2) for number in range(len(groups))]
+    words = [overviews.range_words(group["lowest"], group["highest"]) for group in groups]
+    queries = [overviews.strength_query(run, group["lowest"], group["highest"]) for group in groups]
+    quartile = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "hoverinfo": "skip",
+        "line": {"width": 0},
+        "meta": {"band": "accent"},
+        "showlegend": False,
+    }
+    low = {**quartile, "y": [group["spread_low"] for group in groups]}
+    high = {
+        **quartile,
+        "y": [group["spread_high"] for group in groups],
+        "fill": "tonexty",
+        "name": "middle half",
+        "showlegend": True,
+    }
+    mean = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "mean",
+        "x": x,
+        "y": [group["spread"] for group in groups],
+        "meta": {"colour": "accent"},
+        "text": words,
+        "customdata": queries,
+        "hovertemplate": "spread %{y:.2f}<br>strength %{text}<extra></extra>",
+    }
     layout = {
-        "xaxis": {"title": {"text": "preference strength (mean margin)"}, "zeroline": True},
+        "xaxis": {"title": {"text": "labels from weakest to strongest, in percent"}},
         "yaxis": {"title": {"text": "spread between the models"}, "rangemode": "tozero"},
-        "hovermode": "closest",
+    }
+    return {"data": [low, high, mean], "layout": layout}
+
+
+def agreement_by_strength(sources: list[SecondSource]) -> Figure:
+    """How often each second source agrees with the labels, over bins of strength, with 95 %
+    intervals."""
+    styles = [("accent", "circle"), ("flipped", "square")]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": source.name,
+            "meta": {"colour": colour, "symbol": symbol},
+            "x": [round(50 * (each.low + each.high), 2) for each in source.bins],
+            "y": [round(100 * each.share.estimate, 1) for each in source.bins],
+            "error_y": {
+                "type": "data",
+                "symmetric": False,
+                "array": [_points(each.share.high - each.share.estimate) for each in source.bins],
+                "arrayminus": [
+                    _points(each.share.estimate - each.share.low) for each in source.bins
+                ],
+                "thickness": 1,
+                "width": 3,
+            },
+            "text": [f"{each.agreeing:,} of {each.compared:,}" for each in source.bins],
+            "customdata": [each.pairs for each in source.bins],
+            "hovertemplate": "%{y:.0f} %, %{text}<extra>" + source.name + "</extra>",
+        }
+        for source, (colour, symbol) in zip(sources, styles, strict=False)
+    ]
+    even = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 50, "y1": 50}
+    layout = {
+        "xaxis": {
+            "title": {"text": "labels from weakest to strongest, in percent"},
+            "range": [-2, 102],
+        },
+        "yaxis": {"title": {"text": "agree with the label, in percent"}, "range": [-4, 104]},
+        "shapes": [{**even, "line": {"width": 1, "dash": "dot"}}],
     }
     return {"data": data, "layout": layout}
+
+
+def _points(share: float) -> float:
+    return round(100 * max(share, 0.0), 1)
+
+
+def strength_by_length(run: ScoringRun) -> Figure:
+    """Mean strength over groups of labels by how much longer the preferred response is."""
+    groups = run.summary["length"]["groups"]
+    middles = [group["strength"]["estimate"] for group in groups]
+    words = [leanings.longer_words(group["shortest"], group["longest"]) for group in groups]
+    mean = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "mean strength",
+        "showlegend": False,
+        "meta": {"colour": "accent"},
+        "x": list(range(1, len(groups) + 1)),
+        "y": middles,
+        "error_y": {
+            "type": "data",
+            "array": [
+                group["strength"]["high"] - group["strength"]["estimate"] for group in groups
+            ],
+            "thickness": 1,
+            "width": 3,
+        },
+        "text": words,
+        "customdata": [leanings.length_query(group) for group in groups],
+        "hovertemplate": "strength %{y:.2f}<br>%{text}<extra></extra>",
+    }
+    layout = {
+        "xaxis": {
+            "title": {"text": "preferred response: from shorter to longer"},
+            "tickvals": [1, len(groups)],
+            "ticktext": ["shorter", "longer"],
+        },
+        "yaxis": {"title": {"text": "mean strength"}, "zeroline": True},
+    }
+    return {"data": [mean], "layout": layout}
+
+
+def _line_at_zero() -> Figure:
+    return {
+        "type": "line",
+        "x0": 0,
+        "x1": 0,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 1, "dash": "dot"},
+    }
 
 
 def percentile_map(compared: ComparedRuns) -> Figure:

@@ -12,17 +12,18 @@ from django.db.models import Count, DurationField, F, Max, Min, Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from annotations.models import Dataset, Import, Verdict
+from annotations.models import Dataset, Export, PairStanding, Snapshot
 from curator.lib import work
 from curator.lib.intervals import Estimate, wilson
 from curator.lib.work import Work
+from scoring import counting
 from scoring.core.adaptive import Savings
 from scoring.core.options import EngineOptions
+from scoring.counting import Counted
 from scoring.models import (
     Checkpoint,
     Ensemble,
     Flag,
-    PairScore,
     RewardModel,
     ScoreAt,
     ScoringRun,
@@ -32,7 +33,6 @@ from scoring.models import (
 MOST_WORKERS = 100  # shown of one run
 MOST_TROUBLES = 20
 SCORE_POSITIONS = {**dict(ScoreAt.choices), "last": "the last token", "head": "its own head"}
-CHANGING = [Verdict.FLIP, Verdict.TIE, Verdict.DROP]
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,32 @@ class NextStep:
 
 @dataclass(frozen=True)
 class Standing:
-    """A dataset's figures: how much of it is imported, scored, flagged, reviewed and exported."""
+    """A dataset's figures: how much of it is imported, scored, flagged, decided and exported."""
 
     dataset: Dataset
     run: ScoringRun | None
+    counted: Counted | None  # None while a large dataset is counted for the first time
     pairs: int
-    labelled: int
-    decided: int
-    verdicts: dict[str, int]
+    snapshot: Snapshot | None
     exported: int
-    last_snapshot: int | None
     importing: bool
-    flagged_reviewed: int  # of the likely flipped
+
+    @property
+    def labelled(self) -> int | None:
+        return self.counted.figures["labelled"] if self.counted else None
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        return dict(self.counted.figures["verdicts"]) if self.counted else {}
+
+    @property
+    def decided(self) -> int | None:
+        return sum(self.verdicts.values()) if self.counted else None
 
     @property
     def unscored(self) -> int:
         """Pairs that came after the run."""
-        return self.pairs - self.scored if self.run else 0
+        return max(self.pairs - self.scored, 0) if self.run else 0
 
     @property
     def flags(self) -> dict[str, int]:
@@ -71,6 +80,15 @@ class Standing:
     @property
     def scored(self) -> int:
         return self.run.summary["pairs"] if self.run else 0
+
+    @property
+    def waiting(self) -> int:
+        """Likely flipped labels that nobody has decided on."""
+        return counting.waiting(self.counted.figures, Flag.FLIPPED) if self.counted else 0
+
+    @property
+    def last_snapshot(self) -> int | None:
+        return self.snapshot.number if self.snapshot else None
 
     @property
     def next_step(self) -> NextStep:
@@ -90,9 +108,9 @@ class Standing:
                 reverse("scoring:ensemble", args=[slug, self.run.ensemble.name]),
                 "Score again",
             )
-        if self.flagged_reviewed < self.flags.get(Flag.FLIPPED, 0):
+        if self.waiting:
             return NextStep(
-                "Likely flipped labels are waiting.",
+                f"{self.waiting:,} likely flipped labels are waiting.",
                 reverse("scoring:review", args=[slug]),
                 "Review",
             )
@@ -103,29 +121,19 @@ class Standing:
         )
 
 
-def standing(dataset: Dataset) -> Standing:
-    counts = dataset.pairs.aggregate(
-        all=Count("pk"),
-        labelled=Count("pk", filter=Q(source_preference__in=["a", "b"])),
-    )
-    verdicts = dataset.standings.verdict_counts()
-    verdicts.pop(Verdict.UNDECIDED, None)
-    snapshots = dataset.snapshots.aggregate(
-        last=Max("number"),
-        exported=Max("exports__rows", filter=Q(exports__status=work.Work.Status.DONE)),
-    )
-    run = ScoringRun.objects.current(dataset)
+def standing(dataset: Dataset, *, state: str | None = None) -> Standing:
+    """Where the dataset stands; as many queries for a large one as for a small one. `state` is what
+    `counting.state_of` says, where the caller knows it."""
+    counted = counting.figures_of(dataset, state=state)
+    written = Export.objects.filter(snapshot__dataset=dataset, status=work.Work.Status.DONE)
     return Standing(
         dataset=dataset,
-        run=run,
-        flagged_reviewed=flag_precision(run, Flag.FLIPPED).reviewed if run else 0,
-        pairs=counts["all"],
-        labelled=counts["labelled"],
-        decided=sum(verdicts.values()),
-        verdicts=verdicts,
-        exported=snapshots["exported"] or 0,
-        last_snapshot=snapshots["last"],
-        importing=Import.objects.filter(dataset=dataset, status__in=work.OPEN).exists(),
+        run=ScoringRun.objects.current(dataset),
+        counted=counted,
+        pairs=counted.figures["pairs"] if counted else counting.pairs_of(dataset),
+        snapshot=dataset.snapshots.first(),
+        exported=written.aggregate(most=Max("rows"))["most"] or 0,
+        importing=dataset.imports.filter(status__in=work.OPEN).exists(),
     )
 
 
@@ -150,7 +158,7 @@ def mean_accuracy(ensemble: Ensemble) -> MeanAccuracy:
 
 @dataclass(frozen=True)
 class FlagPrecision:
-    """Of the pairs that carry the flag and were reviewed, how many labels the curators changed."""
+    """Of the pairs that carry the flag and people decided on, how many labels they changed."""
 
     reviewed: int
     changed: int
@@ -158,18 +166,17 @@ class FlagPrecision:
 
 
 def flag_precision(run: ScoringRun, flag: Flag) -> FlagPrecision:
-    counts = (
-        PairScore.objects.of(run)
-        .filter(flag=flag)
-        .filter(pair__standing__verdict__gt="")
-        .aggregate(
-            reviewed=Count("pk"),
-            changed=Count("pk", filter=Q(pair__standing__verdict__in=CHANGING)),
-        )
+    reviewed = run.dataset.standings.order_by().filter(
+        flag=flag, decided_at__isnull=False, decided_by=PairStanding.DecidedBy.PERSON
     )
-    return FlagPrecision(
-        counts["reviewed"], counts["changed"], wilson(counts["changed"], counts["reviewed"])
+    counts = reviewed.aggregate(
+        reviewed=Count("pk"), changed=Count("pk", filter=Q(verdict__in=counting.CHANGING))
     )
+    return precision_of(counts["reviewed"], counts["changed"])
+
+
+def precision_of(reviewed: int, changed: int) -> FlagPrecision:
+    return FlagPrecision(reviewed, changed, wilson(changed, reviewed))
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from annotations.models import Preference
 from curator.lib import work
 from curator.lib.batches import batches
 from curator.lib.refusals import Refusal
-from scoring import slicing
+from scoring import counting, slicing
 from scoring.collecting import Collected, collect
-from scoring.core import adaptive, strength
+from scoring.core import adaptive, distribution, strength
 from scoring.core.confounds import length_confound
 from scoring.core.flags import Flagging, FlagRule, PercentileRule
 from scoring.core.judging import FEWEST_TO_CALIBRATE, Judged, judge
@@ -26,6 +26,7 @@ from scoring.models import Flag, Mode, PairScore, ScoringRun, rule_of
 logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 BATCH = 1000
 BINS = 40
@@ -65,10 +66,11 @@ def bring_together(run: ScoringRun) -> None:
     waves = slicing.positions_of(slicing.waves_of(run)) if run.is_adaptive else None
     found = find(collected, rule_of(run), waves=waves)
     found.summary.update(_work_of(run, collected))
-    found.summary["length_confound"] = _length_confound(run, collected, found.strength)
+    found.summary.update(_confounds(run, collected, found))
     _store(run, collected, found)
     _hand_over(run)
     work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
+    counting.ask(run.dataset)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
 
 
@@ -107,23 +109,42 @@ def _work_of(run: ScoringRun, collected: Collected) -> dict[str, Any]:
     }
 
 
-def _length_confound(run: ScoringRun, collected: Collected, strengths: Floats) -> float | None:
-    """Rank correlation of the labels' strength with how much longer, in characters, the preferred
-    response is."""
+def _confounds(run: ScoringRun, collected: Collected, found: Found) -> dict[str, Any]:
+    """What strength may follow instead of quality: how much longer, in characters, the preferred
+    response is, and the side on which it stands."""
     index = np.flatnonzero(collected.labelled)
-    ids = [collected.pair_ids[i] for i in index]
-    differences: dict[int, int] = {}
-    columns = ("pk", "source_preference", "response_a", "response_b")
-    for some in batches(ids, BATCH):
-        for pk, preference, a, b in run.dataset.pairs.filter(pk__in=some).values_list(*columns):
-            longer_a = _characters(a) - _characters(b)
-            differences[pk] = -longer_a if preference == Preference.B else longer_a
-    longer = np.array([differences[pk] for pk in ids], dtype=np.float64)
-    return length_confound(strengths[index], longer)
+    strengths, flipped = found.strength[index], found.flags[index] == Flag.FLIPPED
+    prefers_a, longer = _traits(run, [collected.pair_ids[i] for i in index])
+    correlation = length_confound(strengths, longer)
+    position = distribution.position(prefers_a, strengths)
+    interval = (
+        None if correlation is None else distribution.rank_correlation(correlation, len(index))
+    )
+    by_length = distribution.groups_by_length(strengths, longer, flipped)
+    return {
+        "length_confound": correlation,
+        "length": {
+            "correlation": interval and asdict(interval),
+            "groups": [asdict(group) for group in by_length],
+        },
+        "position": position and asdict(position),
+    }
 
 
-def _characters(response: list[dict[str, str]]) -> int:
-    return sum(len(message["content"]) for message in response)
+def _traits(run: ScoringRun, pair_ids: list[int]) -> tuple[Booleans, Floats]:
+    """Of each of these labels, whether it prefers A, and how many characters longer the response
+    is that it prefers."""
+    traits: dict[int, tuple[bool, int]] = {}
+    for some in batches(pair_ids, BATCH):
+        rows = run.dataset.standings.filter(pk__gte=some[0], pk__lte=some[-1])
+        for pk, preference, longer_a in rows.values_list("pk", "source_preference", "longer_a"):
+            prefers_a = preference == Preference.A
+            traits[pk] = (prefers_a, longer_a if prefers_a else -longer_a)
+    found = [traits[pk] for pk in pair_ids]
+    return (
+        np.array([prefers_a for prefers_a, _ in found], dtype=np.bool_),
+        np.array([longer for _, longer in found], dtype=np.float64),
+    )
 
 
 def find(
@@ -153,6 +174,7 @@ def find(
     strengths, spreads = strength.preference_strength(margins), strength.spread(margins)
     summary["map"] = _map(collected, strengths, spreads, flags)
     votes = strength.votes(margins)
+    summary |= _views_of(strengths, spreads, votes, flags)
     return Found(scales, strengths, spreads, votes, probability, percentile, flags, summary)
 
 
@@ -204,6 +226,31 @@ def _summary_of_flags(flagging: Flagging, strengths: Floats) -> dict[str, Any]:
         "below_zero": float((strengths < 0).mean()),
         "histogram": {"edges": edges.tolist(), "by_flag": by_flag},
     }
+
+
+def _views_of(
+    strengths: Floats, spreads: Floats, votes: Floats, flags: npt.NDArray[np.str_]
+) -> dict[str, Any]:
+    """How strength lies over the labels that carry a flag; empty where none does."""
+    flagged = flags != ""
+    if not flagged.any():
+        return {}
+    strengths, spreads, votes, flags = (
+        array[flagged] for array in (strengths, spreads, votes, flags)
+    )
+    deciles, profile = (
+        distribution.groups_by_strength(strengths, spreads, votes, flags, groups=groups)
+        for groups in (distribution.DECILES, distribution.PROFILE_GROUPS)
+    )
+    contradicted = distribution.below_zero(strengths)
+    found: dict[str, Any] = {
+        "deciles": [asdict(group) for group in deciles],
+        "profile": [asdict(group) for group in profile],
+        "contradicted": contradicted and asdict(contradicted),
+    }
+    if len(strengths) > MAP_POINTS:
+        found["density"] = asdict(distribution.density(strengths, spreads, flags))
+    return found
 
 
 def _map(

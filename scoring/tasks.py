@@ -6,8 +6,8 @@ from celery import shared_task
 from annotations.models import Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
-from scoring import freezing, launch, planning, routing, shards, strengths
-from scoring.models import ScoringRun, TrainingRun
+from scoring import counting, freezing, launch, planning, routing, shards, strengths
+from scoring.models import DatasetFigures, ScoringRun, TrainingRun
 
 
 @shared_task
@@ -23,6 +23,7 @@ def plan_scoring(*, run_id: int) -> None:
 @shared_task
 def finish_scoring(*, run_id: int) -> None:
     work.perform(ScoringRun, run_id, strengths.bring_together)
+    launch.find_topics_after(ScoringRun.objects.filter(pk=run_id).first())
 
 
 @shared_task
@@ -36,9 +37,17 @@ def freeze_dataset(*, request_id: int) -> None:
 
 
 @shared_task
+def count_figures(*, figures_id: int) -> None:
+    work.perform(DatasetFigures, figures_id, counting.run)
+
+
+@shared_task
 def sweep() -> None:
-    """Ring for runs and snapshots that are due, and for rounds that nobody has filled."""
+    """Ring for runs and snapshots that are due, for rounds that nobody has filled and figures that
+    nobody has counted."""
     shards.sweep()
+    for figures_id in work.due(DatasetFigures, unheard=shards.UNHEARD, quiet=is_quiet("default")):
+        ring(counting.COUNT_FIGURES, figures_id=figures_id)
     for round_id in work.due(Round, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(launch.FILL_ROUND, round_id=round_id)
     for request_id in work.due(SnapshotRequest, unheard=shards.UNHEARD, quiet=is_quiet("default")):

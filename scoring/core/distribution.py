@@ -4,7 +4,6 @@ draws (section 2), and what strength may follow instead of quality.
 Arrays are (n,), one entry a labelled pair, all finite.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,9 +207,3 @@ def position(prefers_a: Booleans, strengths: Floats) -> Position | None:
 def _side(strengths: Floats) -> Side:
     count = len(strengths)
     return Side(count, float(strengths.mean()) if count else None, below_zero(strengths))
-
-
-def bins_of(percentiles: Sequence[float] | Floats, bins: int) -> Integers:
-    """Into which of as many even bins each percentile between 0 and 1 falls, (n,) -> (n,)."""
-    found = np.floor(np.asarray(percentiles, dtype=np.float64) * bins)
-    return np.asarray(np.clip(found, 0, bins - 1), dtype=np.intp)

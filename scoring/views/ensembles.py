@@ -148,7 +148,7 @@ def run(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
             return HttpResponseClientRefresh()
         return render(request, "scoring/_run_state.html", context)
     if "histogram" in found.summary:
-        context["figures"] = {"histogram": figures.strength_histogram(found.summary)}
+        context["figures"] = {"histogram": figures.strength_histogram(found)}
     context |= {
         "form": AuditForm(),
         "savings": reports.savings(found),

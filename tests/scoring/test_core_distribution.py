@@ -151,15 +151,7 @@ def test_without_labels_there_is_no_side_and_no_share() -> None:
     assert views.groups_by_length(empty, empty, empty > 0) == []
 
 
-@given(st.lists(st.floats(0, 1), min_size=1), st.integers(1, 40))
-def test_every_percentile_has_its_bin(percentiles: list[float], bins: int) -> None:
-    found = views.bins_of(percentiles, bins)
-    assert ((found >= 0) & (found < bins)).all()
-    assert (np.diff(found[np.argsort(percentiles)]) >= 0).all()
-
-
 def test_a_map_of_many_labels_is_no_larger() -> None:
-    """Bounded in size, whatever the number of labels."""
     generator = np.random.default_rng(1)
     strengths = generator.normal(size=200_000)
     flags = FLAGS[generator.integers(0, 4, 200_000)]

@@ -1,0 +1,389 @@
+"""What the overview of a dataset shows and labels, decisions and imports change: counted over the
+narrow standings, never in a request where there are many of them.
+
+Figures know the state of the dataset that they are of. Where that has changed, those of a small
+dataset are counted at once; those of a large one in the background, and until then the page shows
+the last ones and says how old they are.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from django.db import transaction
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    IntegerField,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.utils import timezone
+
+from annotations import checks, teams
+from annotations.checks import Check
+from annotations.models import (
+    Annotator,
+    Dataset,
+    Decision,
+    Label,
+    PairStanding,
+    Preference,
+    Verdict,
+)
+from curator.lib import work
+from curator.lib.doorbell import ring_on_commit
+from curator.lib.kept import kept
+from scoring.models import DatasetFigures, Flag, ScoringRun, TopicMap
+
+COUNT_FIGURES = "scoring.tasks.count_figures"
+FORM = 1  # of the figures; another one is counted anew
+AT_ONCE = 20_000  # pairs, up to which a request counts
+AGREEMENT_BINS = 20  # of percentile
+MOST_ROWS = 12  # of one kind of slice; what is smaller is joined
+LENGTHS = (250, 500, 1000, 2000, 4000, 8000)  # characters, from which on a slice begins
+TURNS = (1, 2, 3, 4, 5, 7, 11)
+CHUNK = 10_000
+# what leaves no label that could be right as it stands
+BROKEN = Check.IDENTICAL | Check.EMPTY | Check.API_ERROR | checks.OF_GROUP
+BROKEN_NAMES = [name for name, check in checks.NAMES.items() if check in BROKEN]
+CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
+
+FLIPPED = Q(flag=Flag.FLIPPED)
+BY_PEOPLE = Q(decided_by=PairStanding.DecidedBy.PERSON)
+Standings = QuerySet[PairStanding]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Figures as `count` makes them, when they were counted, and whether they are of now."""
+
+    figures: dict[str, Any]
+    counted_at: datetime
+    is_current: bool
+
+
+def figures_of(dataset: Dataset, *, state: str | None = None) -> Counted | None:
+    """The last figures. Where they are not of now they are counted, or asked for; None before the
+    first of a large dataset are there."""
+    state = state_of(dataset) if state is None else state
+    if pairs_of(dataset) > AT_ONCE:
+        return _last(dataset, state)
+    name = f"figures-{dataset.pk}-{dataset.created_at.timestamp()}"
+    found = kept(name, state, lambda: count(dataset))
+    return Counted(found.found, found.made_at, found.is_current)
+
+
+def pairs_of(dataset: Dataset) -> int:
+    """How many pairs the dataset holds, by what its imports brought."""
+    return dataset.imports.aggregate(created=Sum("created"))["created"] or 0
+
+
+def state_of(dataset: Dataset) -> str:
+    """Changes whenever the figures may: with pairs, labels, decisions, batches of them, runs and
+    topics. Every part stands at the end of an index, however large the dataset is."""
+    theirs = Decision.objects.filter(decided_by=OuterRef("user")).order_by("-pk")
+    decided = dataset.memberships.annotate(latest=Subquery(theirs.values("pk")[:1]))
+    run = ScoringRun.objects.current(dataset)
+    parts = (
+        FORM,
+        dataset.standings.aggregate(last=Max("pair"))["last"],
+        decided.aggregate(last=Max("latest"))["last"],
+        dataset.batches.aggregate(last=Max("finished_at"))["last"],
+        run and run.pk,
+        TopicMap.objects.filter(dataset=dataset).aggregate(last=Max("made_at"))["last"],
+        teams.last_labels(dataset)[:16],
+    )
+    return "/".join("" if part is None else str(part) for part in parts)
+
+
+def _last(dataset: Dataset, state: str) -> Counted | None:
+    row = DatasetFigures.objects.filter(dataset=dataset).first()
+    if row is None or row.state != state:
+        ask(dataset, state=state)
+    if row is None or row.counted_at is None:
+        return None
+    return Counted(row.figures, row.counted_at, row.state == state)
+
+
+@transaction.atomic
+def ask(dataset: Dataset, *, state: str | None = None) -> None:
+    """Have the figures counted in the background, where that takes a while and they are not of
+    now."""
+    if pairs_of(dataset) <= AT_ONCE:
+        return
+    state = state_of(dataset) if state is None else state
+    row, is_new = DatasetFigures.objects.get_or_create(dataset=dataset, defaults={"wanted": state})
+    is_counted = row.state == state and row.status == work.Work.Status.DONE
+    if not is_counted and (is_new or work.requeue(row, also_done=True)):
+        DatasetFigures.objects.filter(pk=row.pk).update(wanted=state)
+        ring_on_commit(COUNT_FIGURES, figures_id=row.pk)
+
+
+def run(row: DatasetFigures) -> None:
+    """Count the figures that were asked for."""
+    state, begun = state_of(row.dataset), timezone.now()
+    figures = count(row.dataset)
+    work.finish(row, state=state, figures=figures, counted_at=begun)
+
+
+# --- What is counted ------------------------------------------------------------------------------
+
+
+def count(dataset: Dataset) -> dict[str, Any]:
+    """All figures of the dataset, as they are stored."""
+    standings = dataset.standings.order_by()
+    flagged = standings.filter(flag__in=Flag.values)
+    by_flag, rest = _by_flag(standings)
+    return {
+        **rest,
+        "flags": by_flag,
+        "disputed": standings.in_dispute().count(),
+        **_checks(standings),
+        "slices": {
+            "origin": _by_origin(flagged),
+            "topic": _by_topic(dataset, flagged),
+            "annotator": _by_annotator(dataset),
+            **_by_length_and_turns(flagged),
+        },
+        "agreement": _agreement(dataset),
+    }
+
+
+def _by_flag(standings: Standings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of each flag how many pairs stand at which verdict, and how many people have decided and
+    changed; and the sums over all pairs."""
+    flags = {flag: {"verdicts": Counter[str](), "people": 0, "changed": 0} for flag in Flag.values}
+    sums, verdicts = Counter[str](), Counter[str]()
+    rows: Any = standings.values_list(
+        "flag", "source_preference", "verdict", "decided_by"
+    ).annotate(
+        pairs=Count("pk"),
+        scored=Count("pk", filter=Q(run_id__isnull=False)),
+        put_forward=Count("pk", filter=Q(put_forward_by__isnull=False) & ~BY_PEOPLE),
+    )
+    for flag, source, verdict, decider, pairs, scored, put_forward in rows:
+        sums.update(pairs=pairs, scored=scored, put_forward=put_forward)
+        sums["labelled"] += pairs * (source in (Preference.A, Preference.B))
+        verdicts[verdict] += pairs
+        sums[f"by_{decider}"] += pairs if decider else 0
+        if flag in flags:
+            found: Any = flags[flag]
+            found["verdicts"][verdict] += pairs
+            by_people = decider == PairStanding.DecidedBy.PERSON
+            found["people"] += pairs * by_people
+            found["changed"] += pairs * (by_people and verdict in CHANGING)
+    undecided = verdicts.pop(Verdict.UNDECIDED, 0)
+    decided = {"person": sums["by_person"], "policy": sums["by_policy"]}
+    names = ("pairs", "labelled", "scored", "put_forward")
+    rest = {name: sums[name] for name in names}
+    return flags, rest | {"undecided": undecided, "verdicts": verdicts, "decided": decided}
+
+
+def _checks(standings: Standings) -> dict[str, Any]:
+    """How many pairs each check found something of and how many of these are undecided; and of how
+    many undecided pairs no label can be right."""
+    found = {shown.name: {"pairs": 0, "undecided": 0} for shown in checks.SHOWN.values()}
+    broken = 0
+    rows: Any = standings.filter(checks__gt=0).values_list("checks")
+    counts = rows.annotate(pairs=Count("pk"), undecided=Count("pk", filter=Q(verdict="")))
+    for mask, pairs, undecided in counts:
+        broken += undecided if mask & BROKEN else 0
+        for name, check in checks.NAMES.items():
+            if mask & check:
+                found[name]["pairs"] += pairs
+                found[name]["undecided"] += undecided
+    some = {name: counts for name, counts in found.items() if counts["pairs"]}
+    return {"checks": some, "broken": broken}
+
+
+# --- Slices ---------------------------------------------------------------------------------------
+
+
+def _slice(name: str, where: list[dict[str, Any]], labels: int, flipped: int) -> dict[str, Any]:
+    """A part of the labels: its name, the conditions it meets, and how many are likely flipped."""
+    return {"name": name, "where": where, "labels": labels, "flipped": flipped}
+
+
+def _largest(
+    rows: "QuerySet[Any, Any]", column: str
+) -> tuple[list[tuple[Any, int, int]], tuple[int, int]]:
+    """The largest groups by the column as (value, labels, flipped), and the sums of all others."""
+    sums = rows.aggregate(labels=Count("pk"), flipped=Count("pk", filter=FLIPPED))
+    grouped: Any = rows.values_list(column).annotate(
+        labels=Count("pk"), flipped=Count("pk", filter=FLIPPED)
+    )
+    found = list(grouped.order_by("-labels", column)[:MOST_ROWS])
+    labels = sums["labels"] - sum(row[1] for row in found)
+    return found, (labels, sums["flipped"] - sum(row[2] for row in found))
+
+
+def _by_origin(flagged: Standings) -> list[dict[str, Any]]:
+    found, (labels, flipped) = _largest(flagged, "origin")
+    names = [origin or "none" for origin, *_ in found]
+    slices = [
+        _slice(origin, [{"field": "origin", "is": name}], *counts)
+        for name, (origin, *counts) in zip(names, found, strict=True)
+    ]
+    rest = [{"field": "origin", "is_not": names}]
+    return [*slices, _slice("all others", rest, labels, flipped)] if labels else slices
+
+
+def _by_topic(dataset: Dataset, flagged: Standings) -> list[dict[str, Any]]:
+    """Empty where no topics were found yet."""
+    made = TopicMap.objects.filter(dataset=dataset).first()
+    if made is None:
+        return []
+    names = {topic["number"]: topic["name"] for topic in made.topics}
+    found, (labels, flipped) = _largest(flagged.filter(topic__isnull=False), "topic")
+    slices = [
+        _slice(names.get(topic, f"topic {topic}"), [{"field": "topic", "is": topic}], *counts)
+        for topic, *counts in found
+    ]
+    rest = [{"field": "topic", "is_not": [*(topic for topic, *_ in found), "none"]}]
+    return [*slices, _slice("all others", rest, labels, flipped)] if labels else slices
+
+
+def _by_length_and_turns(flagged: Standings) -> dict[str, list[dict[str, Any]]]:
+    lengths, turns = _step("characters", (0, *LENGTHS)), _step("turns", TURNS)
+    rows: Any = flagged.annotate(length=lengths, asked=turns).values_list("length", "asked")
+    counts = list(rows.annotate(labels=Count("pk"), flipped=Count("pk", filter=FLIPPED)))
+    return {
+        "length": _steps("characters", (0, *LENGTHS), ((row[0], *row[2:]) for row in counts)),
+        "turns": _steps("turns", TURNS, (row[1:] for row in counts)),
+    }
+
+
+def _step(column: str, begins: Iterable[int]) -> Case:
+    """Which of the steps, by its place, a number of the standing falls into."""
+    places = reversed(list(enumerate(begins)))
+    whens = [When(**{f"{column}__gte": begin}, then=Value(place)) for place, begin in places]
+    return Case(*whens, default=Value(0), output_field=IntegerField())
+
+
+def _steps(
+    field: str, begins: tuple[int, ...], rows: Iterable[tuple[int, int, int]]
+) -> list[dict[str, Any]]:
+    """The slices of a field of whole numbers, one a step."""
+    labels, flipped = Counter[int](), Counter[int]()
+    for place, count, count_flipped in rows:
+        labels[place] += count
+        flipped[place] += count_flipped
+    bounds = list(zip(begins, [*(begin - 1 for begin in begins[1:]), None], strict=True))
+    return [
+        _slice(*_range(field, *bounds[place]), labels[place], flipped[place])
+        for place in sorted(labels)
+    ]
+
+
+def _range(field: str, low: int, high: int | None) -> tuple[str, list[dict[str, Any]]]:
+    """A range of whole numbers in words and as conditions."""
+    if high is None:
+        return f"{low:,} or more", [{"field": field, "at_least": low}]
+    words = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return words, [{"field": field, "between": [low, high]}]
+
+
+def _by_annotator(dataset: Dataset) -> list[dict[str, Any]]:
+    """Of whoever gave the labels that came with the pairs: the source's labels that are theirs."""
+    theirs = _labels_of(dataset).filter(
+        _own(),
+        preference=F("pair__standing__source_preference"),
+        pair__standing__flag__in=Flag.values,
+    )
+    counts = {
+        "labels": Count("pk"),
+        "flipped": Count("pk", filter=Q(pair__standing__flag=Flag.FLIPPED)),
+    }
+    rows: Any = theirs.values_list("annotator__name").annotate(**counts)
+    slices = [
+        _slice(name, [{"field": "annotator", "is": name}], labels, flipped)
+        for name, labels, flipped in rows.order_by("-labels", "annotator__name")[:MOST_ROWS]
+    ]
+    sums = theirs.aggregate(**counts)
+    labels = sums["labels"] - sum(row["labels"] for row in slices)
+    flipped = sums["flipped"] - sum(row["flipped"] for row in slices)
+    return [*slices, _slice("all others", [], labels, flipped)] if labels else slices
+
+
+# --- A second source of labels --------------------------------------------------------------------
+
+
+def _agreement(dataset: Dataset) -> dict[str, list[list[int]]]:
+    """How often a second source agrees with the source's label, in even bins of percentile: for
+    `people` and `ai` a list of [agreeing, compared], empty where there is no such source.
+
+    What people say is the majority of those who prefer a response. A label that came with its pair
+    made the source's own label, and is a second source only where a judge of more weight made it
+    (`formats.parsed.source_preference`).
+    """
+    counts: dict[str, list[list[int]]] = {}
+    for kind, percentile, agrees in _opinions(dataset):
+        bins = counts.setdefault(kind, [[0, 0] for _ in range(AGREEMENT_BINS)])
+        found = bins[min(int(percentile * AGREEMENT_BINS), AGREEMENT_BINS - 1)]
+        found[0] += agrees
+        found[1] += 1
+    return {name: counts.get(kind, []) for kind, name in SECOND.items()}
+
+
+SECOND = {Annotator.Kind.HUMAN: "people", Annotator.Kind.AI: "ai"}
+WEIGHTIER = (Annotator.Kind.SOURCE, Annotator.Kind.GOLD)
+
+
+def _opinions(dataset: Dataset) -> Iterator[tuple[str, float, bool]]:
+    """Of each flagged label that a second source speaks of: which kind, the label's percentile, and
+    whether the majority of that kind agrees."""
+    weightier = Label.objects.filter(pair=OuterRef("pair"), annotator__kind__in=WEIGHTIER)
+    said = _labels_of(dataset).filter(
+        annotator__kind__in=SECOND,
+        preference__in=[Preference.A, Preference.B],
+        pair__standing__flag__in=Flag.values,
+        pair__standing__percentile__isnull=False,
+    )
+    rows: Any = said.annotate(
+        own=Case(When(_own(), then=Value(1)), default=Value(0)),
+        by_source=Exists(weightier.filter(_own())),
+        source=F("pair__standing__source_preference"),
+        percentile=F("pair__standing__percentile"),
+    ).values("pair_id", "annotator__kind", "own", "by_source", "source", "percentile", "preference")
+    counted = rows.annotate(votes=Count("pk")).order_by("pair_id")
+    for _, of_pair in groupby(counted.iterator(chunk_size=CHUNK), key=lambda row: row["pair_id"]):
+        yield from _majorities(list(of_pair))
+
+
+def _majorities(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+    """What the second sources of one pair say."""
+    by_people = any(row["own"] and row["annotator__kind"] == Annotator.Kind.HUMAN for row in rows)
+    for kind in SECOND:
+        is_second = rows[0]["by_source"] or (by_people and kind == Annotator.Kind.AI)
+        votes = Counter[bool]()
+        for row in rows:
+            if row["annotator__kind"] == kind and (is_second or not row["own"]):
+                votes[row["preference"] == row["source"]] += row["votes"]
+        if votes[True] != votes[False]:
+            yield kind, rows[0]["percentile"], votes[True] > votes[False]
+
+
+def _labels_of(dataset: Dataset) -> "QuerySet[Label, Label]":
+    return Label.objects.judgements().filter(pair__standing__dataset=dataset).order_by()
+
+
+def _own() -> Q:
+    """Whether a label came with its pair."""
+    return Q(imported_in=F("pair__standing__imported_in"))
+
+
+def waiting(figures: Mapping[str, Any], flag: Flag) -> int:
+    """How many labels with the flag nobody has decided on."""
+    return int(figures["flags"][flag]["verdicts"].get(Verdict.UNDECIDED, 0))
