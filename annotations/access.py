@@ -8,11 +8,13 @@ from annotations import permissions
 from annotations.models import (
     Annotator,
     Dataset,
+    DecisionBatch,
     Export,
     GoldPair,
     Import,
     Lease,
     Membership,
+    Policy,
     PreferencePair,
     Round,
     Snapshot,
@@ -96,3 +98,17 @@ def round_to_manage(user: User, slug: str, round_id: int) -> Round:
 def gold_to_manage(user: User, slug: str, gold_id: int) -> GoldPair:
     found = dataset_to_curate(user, slug)
     return get_object_or_404(GoldPair.objects.select_related("dataset"), dataset=found, pk=gold_id)
+
+
+def policy_to_use(user: User, slug: str, policy_id: int) -> Policy:
+    """A kept version of one of the dataset's policies."""
+    found = dataset_to_curate(user, slug)
+    rows = Policy.objects.select_related("dataset", "created_by")
+    return get_object_or_404(rows, dataset=found, pk=policy_id)
+
+
+def batch_to_watch(user: User, slug: str, batch_id: int) -> DecisionBatch:
+    """Decisions that are, or were, made many at once."""
+    found = dataset_to_curate(user, slug)
+    rows = DecisionBatch.objects.select_related("dataset", "policy", "snapshot", "undoes")
+    return get_object_or_404(rows, dataset=found, pk=batch_id)
