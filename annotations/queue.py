@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, FloatField, Func, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
+from django.db.models.lookups import GreaterThan, LessThan
 
 from annotations import filters, holds
 from annotations.filters import Filter
@@ -209,21 +210,25 @@ def _stretches(queue: Queue, after: Place | None) -> "Iterator[QuerySet[Any]]":
         yield known if after is None else known.filter(_beyond(queue, after))
         after = None
     if queue.takes_missing:
-        yield missing if after is None else missing.filter(_past(queue, "pair", after.pair_id))
+        yield missing if after is None else missing.filter(_past(queue, after.pair_id))
 
 
 def _beyond(queue: Queue, place: Place) -> Q:
-    """What follows a place with a value: a bound on the column, which an index serves, and of equal
-    values the pairs that follow."""
+    """What follows a place with a value, compared as a whole, so that an index finds the first of
+    them even among a great many of equal value."""
     if queue.by == "pair":
-        return _past(queue, "pair", place.pair_id)
-    until = "lte" if queue.descending else "gte"
-    tie = Q(**{queue.by: place.value}) & _past(queue, "pair", place.pair_id)
-    return Q(**{f"{queue.by}__{until}": place.value}) & (_past(queue, queue.by, place.value) | tie)
+        return _past(queue, place.pair_id)
+    compare = LessThan if queue.descending else GreaterThan
+    given = _row(Value(place.value), Value(place.pair_id))
+    return Q(compare(_row(F(queue.by), F("pair")), given))
 
 
-def _past(queue: Queue, column: str, value: Any) -> Q:
-    return Q(**{f"{column}__{'lt' if queue.descending else 'gt'}": value})
+def _past(queue: Queue, pair_id: int) -> Q:
+    return Q(**{f"pair__{'lt' if queue.descending else 'gt'}": pair_id})
+
+
+def _row(*columns: Any) -> Func:
+    return Func(*columns, template="(%(expressions)s)", output_field=FloatField())
 
 
 def set_scores(dataset: Dataset, **scores: Combinable | None) -> Iterator[int]:

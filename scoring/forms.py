@@ -7,7 +7,13 @@ from django.conf import settings
 from django.http import QueryDict
 
 from annotations import rounds
-from annotations.forms import BoundedKeys, PersonField, members_of
+from annotations.forms import (
+    PERSONS_VERDICTS,
+    BoundedKeys,
+    DecisionForm,
+    PersonField,
+    members_of,
+)
 from annotations.models import Dataset, Verdict
 from curator.lib.work import Work
 from curator.models import User
@@ -54,6 +60,27 @@ class ExploreForm(forms.Form):
             name: value for name, value in self.cleaned_data.items() if value not in ("", None)
         }
         return exploring.Filters(**given)
+
+
+FIRST, SECOND = "first", "second"
+
+
+class ReviewForm(DecisionForm):
+    """A verdict on the label, or, while the label is hidden, the response that is preferred."""
+
+    verdict = forms.ChoiceField(
+        required=False, choices=[*PERSONS_VERDICTS, ("a", "A better"), ("b", "B better")]
+    )
+    preferred = forms.ChoiceField(
+        required=False, choices=[(FIRST, "first"), (SECOND, "second"), ("tie", "tie")]
+    )
+    blind = forms.BooleanField(required=False)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if bool(self.cleaned_data.get("verdict")) == bool(self.cleaned_data.get("preferred")):
+            raise forms.ValidationError("Choose one verdict.")
+        return cleaned
 
 
 class RoundForm(forms.Form):

@@ -3,12 +3,15 @@ from django.urls.converters import StringConverter
 
 from scoring.models import ENSEMBLE_NAME
 from scoring.views import (
+    activity,
+    batches,
     checkpoints,
     comparison,
     consensus,
     datasets,
     ensembles,
     explore,
+    policies,
     review,
     rounds,
     similar,
@@ -46,6 +49,17 @@ urlpatterns = [
     path(
         "datasets/<slug:slug>/rounds/<int:round_id>/again/", rounds.fill_again, name="round-again"
     ),
+    path("datasets/<slug:slug>/pairs/decide/", batches.bulk, name="bulk"),
+    path("datasets/<slug:slug>/batches/<int:batch_id>/", batches.detail, name="batch"),
+    path("datasets/<slug:slug>/batches/<int:batch_id>/undo/", batches.undo, name="batch-undo"),
+    path("datasets/<slug:slug>/policies/", policies.index, name="policies"),
+    path("datasets/<slug:slug>/policies/new/", policies.compose, name="policy-new"),
+    path("datasets/<slug:slug>/policies/preview/", policies.preview, name="policy-preview"),
+    path("datasets/<slug:slug>/policies/examples/", policies.examples, name="policy-examples"),
+    path("datasets/<slug:slug>/policies/<int:policy_id>/", policies.compose, name="policy"),
+    path(
+        "datasets/<slug:slug>/policies/<int:policy_id>/apply/", policies.apply, name="policy-apply"
+    ),
     path("datasets/<slug:slug>/agreement/", consensus.page, name="agreement"),
     path("datasets/<slug:slug>/consensus/", consensus.fragment, name="consensus"),
     path("datasets/<slug:slug>/review/", review.next_pair, name="review"),
@@ -80,6 +94,12 @@ urlpatterns = [
         "datasets/<slug:slug>/runs/<int:run_id>/compare/<int:other_id>/",
         comparison.detail,
         name="run-compare",
+    ),
+    path("datasets/<slug:slug>/activity/", activity.index, name="activity"),
+    path(
+        "datasets/<slug:slug>/activity/<int:person_id>/<str:hour>/",
+        activity.hour,
+        name="activity-hour",
     ),
     path("datasets/<slug:slug>/snapshots/", snapshots.index, name="snapshots"),
     path(

@@ -1,4 +1,4 @@
-"""Who looks at which pair of a review just now, so that two curators are not handed the same one."""
+"""Who looks at which pair of a review just now, so that no two curators are handed the same one."""
 
 from django.db import models
 

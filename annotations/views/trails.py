@@ -29,3 +29,8 @@ class Trail:
         pair_id, decision_id = steps.pop()
         self._session[self._name] = steps
         return pair_id, decision_id
+
+    def forget(self, decision: Decision) -> None:
+        """Leave the decision out: it was taken back out of its turn."""
+        steps = self._session.get(self._name, [])
+        self._session[self._name] = [step for step in steps if step[1] != decision.pk]

@@ -1,38 +1,56 @@
-"""Review: one pair at a time, decide by key, undo, go on."""
+"""Review: one pair at a time from a queue, decide by key, undo, go on."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import push_url
 
-from annotations import access, compare, decisions, queue
-from annotations.forms import DecisionForm
+from annotations import access, compare, decisions, holds, queue, sittings
+from annotations.checks import SHOWN, Check
 from annotations.models import Annotator, Dataset, Decision, Label, PreferencePair, Verdict
+from annotations.queue import Queue
 from annotations.views import beside
 from annotations.views.trails import Trail
 from curator.lib.refusals import Conflict, Refusal
+from curator.models import User
 from curator.requests import SignedInRequest, wants_fragment
-from scoring import reports
+from scoring import queues
 from scoring.evidence import Evidence, evidence_for
+from scoring.forms import FIRST, SECOND, ReviewForm
 from scoring.models import Flag, ScoringRun
+
+SWITCHES = "review-switches"  # in the session
+OFFERED_REASONS = (
+    "more helpful",
+    "less harmful",
+    "more correct",
+    "equally good",
+    "both bad",
+    "prompt broken",
+    "guidelines leave it open",
+)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One response, and who prefers it."""
+    """One response, and who prefers it. Where the evidence is hidden it is the first or the second,
+    and nobody prefers it."""
 
     name: str
     value: str
     messages: list[dict[str, str]]
     diff: list[compare.Segment] | None
-    labels: list[Label]
-    evidence: Evidence | None
+    labels: list[Label] = field(default_factory=list)
+    evidence: Evidence | None = None
 
     @property
     def preferred_by(self) -> list[str]:
@@ -46,19 +64,104 @@ class Side:
         return asked + [_counted(kinds[kind], kind) for kind in Annotator.Kind if kind in kinds]
 
 
+@dataclass(frozen=True)
+class Revealed:
+    """A pair that was decided without its evidence, which is shown now."""
+
+    decision: Decision
+    evidence: Evidence | None
+
+    @property
+    def pair(self) -> PreferencePair:
+        return self.decision.pair
+
+
+class Sitting:
+    """A curator before one queue of a dataset: what it shows, what they have hidden, and the
+    addresses that keep to it."""
+
+    def __init__(self, request: SignedInRequest, dataset: Dataset) -> None:
+        self.request, self.dataset = request, dataset
+        self.queue: Queue = queues.asked(dataset, request.GET)
+        self.trail = Trail(request, f"review-trail-{dataset.pk}")
+
+    @property
+    def user(self) -> User:
+        return self.request.user
+
+    @cached_property
+    def run(self) -> ScoringRun | None:
+        return ScoringRun.objects.current(self.dataset)
+
+    @property
+    def _switches(self) -> Mapping[str, bool]:
+        switches: Mapping[str, bool] = self.request.session.get(SWITCHES, {})
+        return switches
+
+    @property
+    def _hiding(self) -> str:
+        """The switch of the queue: a random audit has its own."""
+        return "hides-audit" if self.queue.name == queues.AUDIT else "hides"
+
+    @property
+    def hides(self) -> bool:
+        """Whether the evidence stays hidden until a verdict; without a word, in an audit alone."""
+        return self._switches.get(self._hiding, self.queue.name == queues.AUDIT)
+
+    @property
+    def reveals(self) -> bool:
+        """Whether the evidence of a pair is shown once it is decided."""
+        return self.hides and self._switches.get("reveals", True)
+
+    def switch(self, *, hides: bool | None, reveals: bool | None) -> None:
+        changed = {self._hiding: hides, "reveals": reveals}
+        set_now = {name: on for name, on in changed.items() if on is not None}
+        self.request.session[SWITCHES] = {**self._switches, **set_now}
+
+    def url(self, name: str, *args: Any, more: str = "") -> str:
+        address = reverse(f"scoring:{name}", args=[self.dataset.slug, *args])
+        return f"{address}?{self.queue.query}{more}"
+
+    def following(self, found: PreferencePair) -> PreferencePair | None:
+        """The pair to go on with from this one, which may stand elsewhere once it is decided."""
+        after = queue.place_of(self.queue, found)
+        return queue.hand_out(self.queue, to=self.user, after=after)
+
+
 @never_cache
 @require_GET
 def next_pair(request: SignedInRequest, slug: str) -> HttpResponse:
-    """The most urgent pair of the queue."""
-    dataset = access.dataset_to_curate(request.user, slug)
-    return _show(request, dataset, queue.next_pair(dataset))
+    """The first pair of the queue."""
+    sitting = Sitting(request, access.dataset_to_curate(request.user, slug))
+    return _show(sitting, queue.hand_out(sitting.queue, to=request.user))
 
 
 @never_cache
 @require_GET
 def pair(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     found = access.pair_to_curate(request.user, slug, pair_id)
-    return _show(request, found.dataset, found)
+    sitting = Sitting(request, found.dataset)
+    holds.take(found, request.user)
+    revealed = _revealed(sitting, request.GET.get("decided", ""))
+    return _show(sitting, found, seen="seen" in request.GET, revealed=revealed)
+
+
+@never_cache
+@require_GET
+def ahead(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    """The pair after this one, before this one is left; nothing where none follows."""
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    sitting = Sitting(request, found.dataset)
+    following = sitting.following(found)
+    return HttpResponse(status=204) if following is None else _show(sitting, following)
+
+
+@never_cache
+@require_GET
+def end(request: SignedInRequest, slug: str) -> HttpResponse:
+    sitting = Sitting(request, access.dataset_to_curate(request.user, slug))
+    revealed = _revealed(sitting, request.GET.get("decided", ""))
+    return _show(sitting, None, revealed=revealed)
 
 
 @never_cache
@@ -74,133 +177,276 @@ def evidence(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
 @require_POST
 def decide(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     found = access.pair_to_curate(request.user, slug, pair_id)
-    form = DecisionForm(request.POST)
+    form = ReviewForm(request.POST)
     if not form.is_valid():
         raise Refusal("Choose keep, flip, tie or drop.")
-    seen = evidence_for(found, ScoringRun.objects.current(found.dataset))
+    sitting, given = Sitting(request, found.dataset), form.cleaned_data
+    after = queue.place_of(sitting.queue, found)
     try:
         decision = decisions.decide(
             pair=found,
-            verdict=Verdict(form.cleaned_data["verdict"]),
+            verdict=_verdict(given, found, request.user),
             by=request.user,
-            based_on=form.cleaned_data["based_on"],
-            reason=form.cleaned_data["reason"],
-            evidence=seen.as_dict() if seen else None,
+            based_on=given["based_on"],
+            reason=given["reason"],
+            evidence=_rests_on(sitting, found, given),
         )
     except Conflict as conflict:
         found.refresh_from_db()
-        return _show(request, found.dataset, found, conflict=conflict)
-    _trail(request, found.dataset).leave(found, decision)
-    return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
+        return _show(sitting, found, conflict=conflict, seen=True)
+    holds.release(found, request.user)
+    sitting.trail.leave(found, decision)
+    following = queue.hand_out(sitting.queue, to=request.user, after=after)
+    return _go_to(sitting, following, decided=decision if given["blind"] else None)
 
 
 @require_POST
 def skip(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     """Leave the pair undecided and go on; it comes again when the queue is begun anew."""
     found = access.pair_to_curate(request.user, slug, pair_id)
-    _trail(request, found.dataset).leave(found, None)
-    return _go_to(request, found.dataset, queue.next_pair(found.dataset, after=found))
+    sitting = Sitting(request, found.dataset)
+    following = sitting.following(found)
+    holds.release(found, request.user)
+    sitting.trail.leave(found, None)
+    return _go_to(sitting, following)
 
 
 @require_POST
 def undo(request: SignedInRequest, slug: str) -> HttpResponse:
-    """Take the user's last step back and show its pair again."""
-    dataset = access.dataset_to_curate(request.user, slug)
-    step = _trail(request, dataset).go_back()
+    """Take the user's last step back and show its pair again; or, with `decision`, any decision of
+    their own that holds still."""
+    sitting = Sitting(request, access.dataset_to_curate(request.user, slug))
+    decision = _own_decision(sitting, request.POST.get("decision", ""))
+    step = _step_to(sitting, decision)
+    pair_id, decision_id = step
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    holds.take(found, request.user)
+    if decision_id is None:
+        return _go_to(sitting, found)
+    decision = Decision.objects.get(pk=decision_id, pair=found)
+    try:
+        decisions.undo(decision=decision, by=request.user)
+    except Conflict as conflict:
+        return _show(sitting, found, conflict=conflict, seen=True)
+    found.refresh_from_db()
+    return _go_to(sitting, found, seen=_has_seen(sitting, decision))
+
+
+@require_POST
+def switch(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
+    """Hide the evidence until a verdict, or show it; and whether it is shown after one."""
+    found = access.pair_to_curate(request.user, slug, pair_id)
+    sitting = Sitting(request, found.dataset)
+    sitting.switch(
+        hides=_is_on(request.POST.get("hides")), reveals=_is_on(request.POST.get("reveals"))
+    )
+    return _go_to(sitting, found, seen=bool(request.POST.get("seen")) and sitting.hides)
+
+
+def _is_on(given: str | None) -> bool | None:
+    return None if given is None else given == "1"
+
+
+# What a decision says and rests on
+
+
+def first_side(pair: PreferencePair, user: User) -> str:
+    """The response that stands first for the user while the evidence is hidden: `a` or `b`. Sources
+    may have an order, which would tell."""
+    return "ab"[sha256(f"{pair.digest} {user.pk}".encode()).digest()[0] % 2]
+
+
+def _verdict(given: Mapping[str, Any], found: PreferencePair, user: User) -> Verdict:
+    """The verdict as it was given, or what a preferred response means for the label."""
+    preferred = given["preferred"]
+    if not preferred:
+        return Verdict(given["verdict"])
+    first = first_side(found, user)
+    second = "b" if first == "a" else "a"
+    side = {FIRST: first, SECOND: second}.get(preferred, preferred)
+    return decisions.verdict_for(found.source_preference, side)
+
+
+def _rests_on(sitting: Sitting, found: PreferencePair, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of the run, and whether the curator saw them before the verdict."""
+    known = evidence_for(found, sitting.run)
+    figures = known.as_dict() if known else {}
+    return {**figures, "queue": sitting.queue.name, "seen": not given["blind"]}
+
+
+# Undo
+
+
+def _own_decision(sitting: Sitting, number: str) -> Decision | None:
+    if not number:
+        return None
+    known = Decision.objects.filter(
+        decided_by=sitting.user, pair__dataset=sitting.dataset, undoes=None, batch=None
+    )
+    is_number = number.isdecimal() and len(number) < 19
+    found = known.filter(pk=int(number)).first() if is_number else None
+    if found is None:
+        raise Http404("no such decision of theirs")
+    return found
+
+
+def _step_to(sitting: Sitting, decision: Decision | None) -> tuple[int, int | None]:
+    """The step that is taken back: the last one, or that of the decision."""
+    if decision is not None:
+        sitting.trail.forget(decision)
+        return decision.pair_id, decision.pk
+    step = sitting.trail.go_back()
     if step is None:
         raise Refusal(
             "There is nothing to undo: you have not decided a pair of this dataset since you "
             "signed in."
         )
-    pair_id, decision_id = step
-    found = access.pair_to_curate(request.user, slug, pair_id)
-    if decision_id is not None:
-        decision = Decision.objects.get(pk=decision_id, pair=found)
-        try:
-            decisions.undo(decision=decision, by=request.user)
-        except Conflict as conflict:
-            return _show(request, dataset, found, conflict=conflict)
-        found.refresh_from_db()
-    return _go_to(request, dataset, found)
+    return step
+
+
+def _has_seen(sitting: Sitting, decision: Decision) -> bool:
+    """Whether the curator, who hides the evidence now, knows that of the pair they decided."""
+    return sitting.hides and (bool(decision.evidence.get("seen", True)) or sitting.reveals)
+
+
+# Showing
 
 
 def _go_to(
-    request: SignedInRequest, dataset: Dataset, found: PreferencePair | None
+    sitting: Sitting,
+    found: PreferencePair | None,
+    *,
+    decided: Decision | None = None,
+    seen: bool = False,
 ) -> HttpResponse:
     """The pair in place of the one before it; for a browser without scripts, the page of the
     pair."""
-    url = (
-        reverse("scoring:pair", args=[dataset.slug, found.pk])
-        if found
-        else reverse("scoring:review-end", args=[dataset.slug])
-    )
-    if not wants_fragment(request):
-        return redirect(url)
-    return push_url(_show(request, dataset, found), url)
+    url = sitting.url("pair", found.pk) if found else sitting.url("review-end")
+    revealed = _revealed(sitting, str(decided.pk) if decided else "")
+    if not wants_fragment(sitting.request):
+        more = f"&decided={revealed.decision.pk}" if revealed else ""
+        return redirect(url + more + ("&seen=1" if seen else ""))
+    return push_url(_show(sitting, found, seen=seen, revealed=revealed), url)
 
 
-@never_cache
-@require_GET
-def end(request: SignedInRequest, slug: str) -> HttpResponse:
-    return _show(request, access.dataset_to_curate(request.user, slug), None)
+def _revealed(sitting: Sitting, number: str) -> Revealed | None:
+    """The evidence of the decision that the user has just made without it, if they wish to see
+    it."""
+    if not sitting.reveals or not number:
+        return None
+    decision = _own_decision(sitting, number)
+    assert decision is not None
+    return Revealed(decision, evidence_for(decision.pair, sitting.run))
 
 
 def _show(
-    request: SignedInRequest,
-    dataset: Dataset,
+    sitting: Sitting,
     found: PreferencePair | None,
     *,
     conflict: Conflict | None = None,
+    seen: bool = False,
+    revealed: Revealed | None = None,
 ) -> HttpResponse:
     """The pair as it stands now; after a conflict with the sentence that says what happened."""
-    run = ScoringRun.objects.current(dataset)
+    request, dataset = sitting.request, sitting.dataset
+    is_blind = found is not None and sitting.hides and not seen
     context: dict[str, Any] = {
         "dataset": dataset,
-        "run": run,
-        "queue": queue.state(dataset),
-        "precision": reports.flag_precision(run, Flag.FLIPPED) if run else None,
-        "can_undo": bool(_trail(request, dataset)),
+        "run": sitting.run,
+        "sitting": sitting,
+        "queue": sitting.queue,
+        "waiting": queue.count_waiting(sitting.queue),
+        "most_counted": queue.MOST_COUNTED,
+        "today": sittings.count_today(dataset, request.user),
+        "last_decisions": sittings.last_decisions(dataset, request.user),
+        "changed": _changed(sitting),
+        "can_undo": bool(sitting.trail),
         "conflict": conflict,
+        "revealed": revealed,
+        "is_blind": is_blind,
+        "reasons": list(enumerate(OFFERED_REASONS, 1)),
+        "offered": queues.offered(dataset),
     }
     if found is None:
-        context["has_pairs"] = dataset.pairs.exists()
-    if found is not None:
-        context |= _pair_context(found, run) | beside.beside(found)
+        context |= _end_context(sitting)
+    elif is_blind:
+        context |= _blind_context(found, request.user)
+    else:
+        context |= _pair_context(found, sitting.run) | beside.beside(found)
     template = "scoring/_review.html" if wants_fragment(request) else "scoring/review.html"
     return render(request, template, context, status=conflict.status if conflict else 200)
 
 
+def _changed(sitting: Sitting) -> sittings.Changed | None:
+    """How the queue's flag has held so far; nothing where it would sway whoever judges without the
+    evidence."""
+    if sitting.run is None or (sitting.hides and not sitting.queue.flag):
+        return None
+    return sittings.changed_of(sitting.dataset, sitting.queue.flag or Flag.FLIPPED)
+
+
+def _end_context(sitting: Sitting) -> dict[str, Any]:
+    others = [each for each in queues.offered(sitting.dataset) if each.name != sitting.queue.name]
+    counted = [(each, queue.count_waiting(each)) for each in others]
+    return {
+        "has_pairs": sitting.dataset.pairs.exists(),
+        "with_others": len(holds.by_others(sitting.dataset, sitting.user)),
+        "other_queues": [(each, count) for each, count in counted if count],
+    }
+
+
+def _blind_context(found: PreferencePair, user: User) -> dict[str, Any]:
+    """The texts of the pair alone, in an order that tells nothing."""
+    first = first_side(found, user)
+    responses = {"a": found.response_a, "b": found.response_b}
+    differing = dict(zip("ab", _diff(found) or (None, None), strict=True))
+    order = [(FIRST, "First", first), (SECOND, "Second", "b" if first == "a" else "a")]
+    sides = [Side(name, value, responses[at], differing[at]) for value, name, at in order]
+    return {
+        **_texts(found, sides),
+        "latest": decisions.latest_decision(found),
+    }
+
+
 def _pair_context(found: PreferencePair, run: ScoringRun | None) -> dict[str, Any]:
     """All that the page shows of one pair."""
-    diff = None
-    if len(found.response_a) == len(found.response_b) == 1:
-        diff = compare.word_diff(found.response_a[0]["content"], found.response_b[0]["content"])
+    diff = _diff(found)
     seen = evidence_for(found, run)
     current = Label.objects.current().filter(pair=found).select_related("annotator__user")
     labels = list(current.order_by("annotator__kind", "pk"))
+    sides = [
+        Side("A", "a", found.response_a, diff[0] if diff else None, labels, seen),
+        Side("B", "b", found.response_b, diff[1] if diff else None, labels, seen),
+    ]
     return {
-        "pair": found,
-        "sides": [
-            Side("A", "a", found.response_a, diff[0] if diff else None, labels, seen),
-            Side("B", "b", found.response_b, diff[1] if diff else None, labels, seen),
-        ],
-        "has_diff": diff is not None,
-        "earlier_turns": found.prompt[:-1],
-        "last_turn": found.prompt[-1],
+        **_texts(found, sides),
         "evidence": seen,
         "latest": decisions.latest_decision(found),
-        "history": found.decisions.order_by("-pk"),
+        "history": found.decisions.select_related("batch__snapshot").order_by("-pk"),
         "labels": labels,
+        "checks": [SHOWN[check] for check in Check(found.standing.checks)],
         "preference": decisions.resulting_preference(
             found.source_preference, found.standing.verdict
         ),
     }
 
 
+def _texts(found: PreferencePair, sides: list[Side]) -> dict[str, Any]:
+    return {
+        "pair": found,
+        "sides": sides,
+        "has_diff": sides[0].diff is not None,
+        "earlier_turns": found.prompt[:-1],
+        "last_turn": found.prompt[-1],
+    }
+
+
+def _diff(found: PreferencePair) -> tuple[list[compare.Segment], list[compare.Segment]] | None:
+    if len(found.response_a) != 1 or len(found.response_b) != 1:
+        return None
+    return compare.word_diff(found.response_a[0]["content"], found.response_b[0]["content"])
+
+
 def _counted(count: int, kind: Annotator.Kind) -> str:
     several = {Annotator.Kind.HUMAN: "people", Annotator.Kind.AI: "AI judges"}.get(kind, kind.label)
     return f"{count} {kind.label if count == 1 else several}"
-
-
-def _trail(request: SignedInRequest, dataset: Dataset) -> Trail:
-    return Trail(request, f"review-trail-{dataset.pk}")

@@ -124,6 +124,7 @@ CHANGING = {  # addresses that only take POST
     "annotations:import-cancel",
     "annotations:export",
     "scoring:decide",
+    "scoring:review-switch",
     "scoring:skip",
     "scoring:undo",
     "scoring:model-again",

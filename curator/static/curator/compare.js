@@ -28,10 +28,10 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (isTyping(event.target)) {
     if (event.key === "Escape") event.target.blur();
-    if (event.key === "Enter" && event.target.matches(".reason")) event.preventDefault();
+    if (event.target.matches(".reason")) onReasonKey(event);
     return;
   }
-  if (document.body.classList.contains("no-keys")) return;
+  if (document.body.classList.contains("no-keys") || isAsking(event)) return;
   const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!control || control.disabled) return;
   event.preventDefault();
@@ -39,6 +39,40 @@ document.addEventListener("keydown", (event) => {
   const folded = control.closest("details:not([open])");
   if (folded) folded.open = true;
   control.focus();
+});
+
+/** While the help is open, only its own key does anything. */
+function isAsking(event) {
+  const help = document.querySelector("dialog[open]");
+  if (help && event.key === "?") help.close();
+  return Boolean(help);
+}
+
+// Reasons: a digit in the empty field is one of those offered, and the field is left at once, so that a verdict may follow.
+
+function onReasonKey(event) {
+  if (event.key === "Enter") event.preventDefault();
+  const offered = event.target.closest(".reasons").querySelectorAll("[data-reason]");
+  const chosen = event.target.value === "" && /^[1-9]$/.test(event.key) && offered[Number(event.key) - 1];
+  if (!chosen) return;
+  event.preventDefault();
+  choose(chosen);
+}
+
+function choose(offered) {
+  const field = offered.closest(".reasons").querySelector(".reason");
+  field.value = offered.dataset.reason;
+  field.blur();
+  offered.blur();
+}
+
+document.addEventListener("click", (event) => {
+  const offered = event.target.closest("[data-reason]");
+  if (offered) choose(offered);
+  const opener = event.target.closest("[data-opens]");
+  if (opener) document.getElementById(opener.dataset.opens).showModal();
+  const menu = document.querySelector(".queue-menu[open]");
+  if (menu && !menu.contains(event.target)) menu.open = false;
 });
 
 document.addEventListener("click", (event) => {
@@ -68,10 +102,13 @@ function applyMemory() {
 // The next pair takes the place of this one: keep the focus on the same control, and say what came.
 let focused = null;
 
+function rememberFocus() {
+  const here = document.activeElement;
+  focused = here?.closest("#review") ? here.dataset.key : null;
+}
+
 document.body.addEventListener("htmx:beforeSwap", () => {
-  focused = document.activeElement?.closest("#review")?.contains(document.activeElement)
-    ? document.activeElement.dataset.key
-    : null;
+  if (!left) rememberFocus(); // else it was when the pair was left
 });
 
 document.body.addEventListener("htmx:afterSettle", (event) => {
@@ -79,10 +116,66 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   const review = document.getElementById("review");
   if (event.target !== review) return; // a part beside the pair
   applyMemory();
-  scrollTo({ top: 0, behavior: "instant" });
+  if (!left) scrollTo({ top: 0, behavior: "instant" });
+  forgetLeft();
+  fetchAhead();
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]:not(:disabled)`)?.focus();
   document.getElementById("announcer").textContent = review.dataset.announce;
 });
 
+// The next pair is fetched while this one is read. It shows at once when this one is decided or skipped, and waits with its
+// buttons for the answer, which takes its place or, where the server could not be reached, brings this one back.
+
+let fetched = null; // { pair, html }: what follows the pair
+let left = null; // what was shown before, until the answer is there
+
+async function fetchAhead() {
+  const { pair, ahead } = document.getElementById("review")?.dataset ?? {};
+  if (!ahead || fetched?.pair === pair) return;
+  fetched = { pair, html: null };
+  const asked = fetched;
+  const answer = await fetch(ahead, { headers: { "HX-Request": "true" }, redirect: "manual" }).catch(() => null);
+  if (answer?.status === 200) asked.html = await answer.text();
+}
+
+function showAhead() {
+  const review = document.getElementById("review");
+  if (!fetched?.html || fetched.pair !== review.dataset.pair) return;
+  const ahead = new DOMParser().parseFromString(fetched.html, "text/html").getElementById("review");
+  if (!ahead) return;
+  rememberFocus();
+  left = document.createElement("div"); // within the page, which hears what becomes of the request
+  left.hidden = true;
+  left.append(...review.childNodes);
+  document.body.append(left);
+  review.append(...ahead.childNodes);
+  for (const control of review.querySelectorAll("button, input")) control.disabled = true;
+  applyToggles();
+  applyMemory();
+  scrollTo({ top: 0, behavior: "instant" });
+}
+
+function bringBack() {
+  if (!left) return;
+  document.getElementById("review").replaceChildren(...left.childNodes);
+  forgetLeft();
+}
+
+function forgetLeft() {
+  left?.remove();
+  left = null;
+}
+
+const goesOn = (form) => form.matches?.("form.decide, form.skip-pair");
+
+document.body.addEventListener("htmx:beforeSend", (event) => {
+  if (goesOn(event.detail.elt)) showAhead();
+});
+for (const name of ["htmx:sendError", "htmx:timeout", "htmx:sendAbort"]) document.body.addEventListener(name, bringBack);
+document.body.addEventListener("htmx:responseError", (event) => {
+  if (event.detail.xhr.status >= 500) bringBack();
+});
+
 applyToggles();
 applyMemory();
+fetchAhead();
