@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
-from django.db.models import Case, CharField, Count, F, FloatField, Func, Q, QuerySet, Value, When
+from django.db.models import Count, F, FloatField, Func, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import GreaterThan, LessThan
 
@@ -31,6 +31,7 @@ CHUNK = 10_000
 SHOWN_VALUES = 12  # of a facet whose values are many
 
 Standings = QuerySet[PairStanding]
+Row = tuple[Any, int]
 
 
 class BadCursor(ValueError):
@@ -75,38 +76,42 @@ class Facets:
 
 
 def page(dataset: Dataset, wanted: Filter, cursor: str = "") -> Page:
-    """A page of the pairs, in the filter's order; those without what it orders by come last, in the
-    order of import. Raises BadCursor."""
+    """A page of the pairs, in the filter's order; those without what it orders by come last. Raises
+    BadCursor."""
     order = ORDERS[wanted.order]
-    after = _parsed(cursor, order) if cursor else None
-    ids: list[tuple[Any, int]] = []
-    if after is None or after.value is not None or not order.nullable:
-        ids = _known(dataset, wanted, order, after)
-        after = None
-    if order.nullable and len(ids) <= PAGE_SIZE:
-        ids += _missing(dataset, wanted, order, after, PAGE_SIZE + 1 - len(ids))
-    shown = ids[:PAGE_SIZE]
-    next_cursor = _cursor(*shown[-1]) if len(ids) > PAGE_SIZE else ""
+    found = _ids(dataset, wanted, order, _parsed(cursor, order) if cursor else None)
+    shown = found[:PAGE_SIZE]
+    next_cursor = _cursor(*shown[-1]) if len(found) > PAGE_SIZE else ""
     return Page(_rows([pair_id for _, pair_id in shown]), next_cursor)
 
 
-def _known(
-    dataset: Dataset, wanted: Filter, order: Order, after: Place | None
-) -> list[tuple[Any, int]]:
-    """What the rows that have it are ordered by, and their ids."""
-    found = dataset.standings.all()
-    if order.nullable:
-        found = found.filter(**{f"{order.column}__isnull": False})
-    if after is not None:
-        found = found.filter(_beyond(order, after))
+def _ids(dataset: Dataset, wanted: Filter, order: Order, after: Place | None) -> list[Row]:
+    """What the page's rows are ordered by, and their ids; one more than a page has."""
     met = where(wanted.clauses)
+    known, missing = _ahead(dataset, order, after)
     if not met or _is_served(wanted, order):
-        return _first(found.filter(met), order)
-    stretch = found.order_by(*_ordering(order)).values("pk")[:STRETCH]
-    near = _first(dataset.standings.filter(met, pk__in=stretch), order, by_index=False)
-    if len(near) > PAGE_SIZE:
-        return near
-    return _first(found.filter(met), order, by_index=False)
+        rows = _first(known.filter(met), order, order.column)
+        return rows if len(rows) > PAGE_SIZE else rows + _first(missing.filter(met), order, "pair")
+    is_past = after is not None and after.value is None and order.nullable
+    stretch, column = (missing, "pair") if is_past else (known, order.column)
+    near = stretch.order_by(*_ordering(order, column)).values("pk")[:STRETCH]
+    rows = _first(dataset.standings.filter(met, pk__in=near), order, order.column)
+    return rows if len(rows) > PAGE_SIZE else _first_of_all((known | missing).filter(met), order)
+
+
+def _ahead(dataset: Dataset, order: Order, after: Place | None) -> tuple[Standings, Standings]:
+    """The rows that follow the place: those that have what the list is ordered by, and after them
+    those that have not."""
+    every, none = dataset.standings.all(), dataset.standings.none()
+    if not order.nullable:
+        return (every if after is None else every.filter(_beyond(order, after))), none
+    known = every.filter(**{f"{order.column}__isnull": False})
+    missing = every.filter(**{f"{order.column}__isnull": True})
+    if after is None:
+        return known, missing
+    if after.value is None:
+        return none, missing.filter(_beyond(ORDERS[f"{order.sign}imported"], after))
+    return known.filter(_beyond(order, after)), missing
 
 
 def _is_served(wanted: Filter, order: Order) -> bool:
@@ -115,26 +120,21 @@ def _is_served(wanted: Filter, order: Order) -> bool:
     return len(wanted.clauses) == len(flags) == 1 and order.column == "strength"
 
 
-def _first(found: Standings, order: Order, *, by_index: bool = True) -> list[tuple[Any, int]]:
-    """The first rows, one more than a page has. Not by the index of the order, where most of its
-    rows would be followed in vain: of an expression the planner knows no index."""
-    column = order.column
-    if not by_index:
-        column = "ordered_by"
-        found = found.alias(ordered_by=Coalesce(order.column, order.column))
-    sign = "-" if order.descending else ""
-    rows = found.order_by(f"{sign}{column}", f"{sign}pair")
+def _first(found: Standings, order: Order, column: str) -> list[Row]:
+    """The first rows, along an index of the column."""
+    rows = found.order_by(*_ordering(order, column))
     return list(rows.values_list(order.column, "pk")[: PAGE_SIZE + 1])
 
 
-def _missing(
-    dataset: Dataset, wanted: Filter, order: Order, after: Place | None, most: int
-) -> list[tuple[Any, int]]:
-    """The rows without what the list is ordered by."""
-    found = dataset.standings.filter(where(wanted.clauses), **{f"{order.column}__isnull": True})
-    if after is not None:
-        found = found.filter(pair__gt=after.pair_id)
-    return [(None, pk) for pk in found.order_by("pair").values_list("pk", flat=True)[:most]]
+def _first_of_all(found: Standings, order: Order) -> list[Row]:
+    """The first of rows that are few among many: by an expression, of which the planner knows no
+    index that it could follow in vain."""
+    by = F("ordered_by")
+    rows = found.alias(ordered_by=Coalesce(order.column, order.column)).order_by(
+        by.desc(nulls_last=True) if order.descending else by.asc(nulls_last=True),
+        f"{order.sign}pair",
+    )
+    return list(rows.values_list(order.column, "pk")[: PAGE_SIZE + 1])
 
 
 def _rows(pair_ids: list[int]) -> list[PairStanding]:
@@ -142,9 +142,8 @@ def _rows(pair_ids: list[int]) -> list[PairStanding]:
     return [found[pair_id] for pair_id in pair_ids if pair_id in found]
 
 
-def _ordering(order: Order) -> tuple[str, str]:
-    sign = "-" if order.descending else ""
-    return f"{sign}{order.column}", f"{sign}pair"
+def _ordering(order: Order, column: str) -> tuple[str, ...]:
+    return tuple(f"{order.sign}{name}" for name in dict.fromkeys((column, "pair")))
 
 
 def _beyond(order: Order, after: Place) -> Q:
@@ -232,31 +231,36 @@ FACETS = (
     "topic",
     "turns",
 )
-TOGETHER = ("is_scored", "flag", "verdict", "opinion", "source_preference", "checks")
-ALONE = ("origin", "topic", "turns")
-# most pairs nobody has judged: those are quickly told
-SHOWN_OPINION = Case(
-    When(people_a=0, people_b=0, people_tie=0, people_both_bad=0, then=Value(NONE)),
-    default=OPINION,
-    output_field=CharField(),
+# columns counted in one pass: so few combinations that a database keeps their counts in memory
+TOGETHER = (
+    ("is_scored", "flag", "verdict", "source_preference", "checks"),
+    ("topic", "turns"),
+    ("origin",),
 )
 
 
 def facets(dataset: Dataset, wanted: Filter) -> Facets:
     """How many of the filter's pairs have each value of what most is asked for."""
     found = dataset.standings.filter(where(wanted.clauses)).order_by()
+    found = found.annotate(is_scored=Q(run_id__isnull=False))
     counts: dict[str, Counter[str | int]] = {name: Counter() for name in FACETS}
-    alike = found.annotate(is_scored=Q(run_id__isnull=False), opinion=SHOWN_OPINION)
-    rows: Any = alike.values_list(*TOGETHER).annotate(count=Count("pk"))
-    for *values, number in rows:
-        for name, value in _named(*values):
-            counts[name][value] += number
-    for name in ALONE:
-        grouped: Any = found.values_list(name).annotate(count=Count("pk"))
-        for value, number in grouped:
-            counts[name][NONE if value in ("", None) else value] += number
+    for columns in TOGETHER:
+        rows: Any = found.values_list(*columns).annotate(count=Count("*"))
+        for *values, number in rows:
+            for name, value in _named(dict(zip(columns, values, strict=True))):
+                counts[name][value] += number
     pairs = sum(counts["status"].values())
+    counts["people"] = _opinions(found, pairs)
     return Facets(pairs, {name: _facet(name, counts[name]) for name in FACETS})
+
+
+def _opinions(found: Standings, pairs: int) -> Counter[str | int]:
+    """What people say of the pairs; most pairs nobody has judged."""
+    judged = found.exclude(people_a=0, people_b=0, people_tie=0, people_both_bad=0)
+    rows: Any = judged.annotate(opinion=OPINION).values_list("opinion").annotate(count=Count("*"))
+    counts: Counter[str | int] = Counter(dict(rows))
+    counts[NONE] += pairs - counts.total()
+    return counts
 
 
 def narrowed(wanted: Filter, name: str, value: str | int) -> Filter:
@@ -265,16 +269,16 @@ def narrowed(wanted: Filter, name: str, value: str | int) -> Filter:
     return wanted.and_also(Condition(name, operator, (value,)))
 
 
-def _named(
-    is_scored: bool, flag: str, verdict: str, opinion: str, source: str, found: int
-) -> Iterator[tuple[str, str]]:
+def _named(stored: Mapping[str, Any]) -> Iterator[tuple[str, str | int]]:
     """The values that filters ask for, of one combination of what is stored."""
-    yield "flag", (flag or NONE) if is_scored else "unscored"
-    yield "status", verdict or "undecided"
-    yield "people", opinion
-    yield "source_preference", source or NONE
-    for name in checks.names_of(found):
-        yield "checks", name
+    for name in ("source_preference", "origin", "topic", "turns"):
+        if name in stored:
+            yield name, NONE if stored[name] in ("", None) else stored[name]
+    if "verdict" in stored:
+        yield "flag", (stored["flag"] or NONE) if stored["is_scored"] else "unscored"
+        yield "status", stored["verdict"] or "undecided"
+        for name in checks.names_of(stored["checks"]):
+            yield "checks", name
 
 
 def _facet(name: str, counts: Counter[str | int]) -> Facet:

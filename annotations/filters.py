@@ -58,6 +58,10 @@ class Order:
     descending: bool = False
     nullable: bool = True  # what is missing comes last
 
+    @property
+    def sign(self) -> str:
+        return "-" if self.descending else ""
+
 
 ORDERS = {
     order.name: order

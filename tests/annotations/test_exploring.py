@@ -63,7 +63,7 @@ def _place(order: str) -> Any:
     def place(row: PairStanding) -> tuple[bool, float, int]:
         value = row.pk if asked_order.column == "pair" else getattr(row, asked_order.column)
         if value is None:
-            return (True, 0.0, row.pk)
+            return (True, 0.0, sign * row.pk)
         number = value.timestamp() if hasattr(value, "timestamp") else value
         return (False, sign * number, sign * row.pk)
 
