@@ -21,7 +21,7 @@ from django.db import models, transaction
 from django.db.models import Case, Exists, OuterRef, Q, Subquery, Value, When
 from django.utils import timezone
 
-from annotations import label_files, searching, staging
+from annotations import checking, label_files, searching, staging
 from annotations.formats.labels import other_side
 from annotations.formats.layouts import AUTO
 from annotations.formats.reading import PairReader, UnreadableFile
@@ -68,6 +68,7 @@ def run(row: Import) -> None:
         return
     _publish(row)
     _count_voices(row)
+    _check_prompts(row)
     _finish(row, counts)
     staging.discard(row)
 
@@ -119,6 +120,12 @@ def _count_voices(row: Import) -> None:
     pair_ids = list(labelled.order_by("pair_id").values_list("pair_id", flat=True).distinct())
     for batch in batches(pair_ids, BATCH):
         PairStanding.objects.filter(pk__in=batch).count_voices()
+
+
+def _check_prompts(row: Import) -> None:
+    """Find what the new pairs contradict, and what contradicts them."""
+    for _ in checking.prompts_of_import(row):
+        work.renew(row)
 
 
 def _finish(row: Import, counts: Counts) -> None:
