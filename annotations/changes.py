@@ -6,7 +6,7 @@ given by a decision that the older snapshot does not know of: those are read, no
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -261,6 +261,41 @@ def between(older: Moment, newer: Moment) -> Changes:
     if newer.snapshot is not None:
         name = f"{name}-{newer.snapshot.pk}-{newer.snapshot.created_at.timestamp()}"
     return kept(name, _state_of(newer), lambda: compute(older, newer)).found
+
+
+def as_json(older: Moment, newer: Moment, found: Changes) -> dict[str, Any]:
+    """The changes as commands and the REST API tell them."""
+
+    def each_way(counts: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+        return [
+            {"before": was, "after": now, "pairs": count}
+            for (was, now), count in sorted(counts.items())
+        ]
+
+    return {
+        "dataset": older.dataset.slug,
+        "since": older.number,
+        "until": newer.number,
+        "pairs": {"before": found.pairs_before, "after": found.pairs_after, "came": found.came},
+        "decided": found.decided,
+        "decided_again": found.again,
+        "verdicts": each_way(found.verdicts),
+        "softened_anew": found.softened_anew,
+        "labels": each_way(found.labels),
+        "flags": each_way(found.flags),
+        "strengths": found.strengths,
+        "by": [
+            {
+                "actor": actor.name,
+                "how": actor.words,
+                "batch": actor.batch.pk if actor.batch else None,
+                "verdicts": count,
+            }
+            for actor, count in found.actors
+        ],
+        "reasons": [{"reason": reason, "verdicts": count} for reason, count in found.reasons],
+        "training_rows": asdict(found.rows),
+    }
 
 
 def compute(older: Moment, newer: Moment) -> Changes:
