@@ -46,12 +46,14 @@ def test_an_audit_compares_with_random_review_and_with_cleanlab(run: ScoringRun)
 
 
 def test_an_audit_leaves_dataset_ensemble_and_run_as_they_were(run: ScoringRun) -> None:
-    labels = list(run.dataset.pairs.order_by("pk").values_list("source_preference", "verdict"))
+    labels = list(
+        run.dataset.pairs.order_by("pk").values_list("source_preference", "standing__verdict")
+    )
     members = list(RewardModel.objects.values_list("digest", flat=True))
     scores = list(run.scores.order_by("pk").values_list("strength", "flag"))
     factories.audited(run)
     assert labels == list(
-        run.dataset.pairs.order_by("pk").values_list("source_preference", "verdict")
+        run.dataset.pairs.order_by("pk").values_list("source_preference", "standing__verdict")
     )
     assert members == list(RewardModel.objects.values_list("digest", flat=True))
     assert scores == list(run.scores.order_by("pk").values_list("strength", "flag"))
