@@ -7,9 +7,16 @@ from typing import TypeVar
 from celery import shared_task
 
 from curator.lib import processes, work
-from scoring import audits, checkpoints, embedding, fitting, margins, shards
+from scoring import audits, checkpoints, embedding, fitting, launch, margins, placing, shards
 from scoring.engine.devices import DeviceLost
-from scoring.models import Audit, Checkpoint, ScoringShard, TrainingRun, TrainingShard
+from scoring.models import (
+    Audit,
+    Checkpoint,
+    ScoringShard,
+    TopicMap,
+    TrainingRun,
+    TrainingShard,
+)
 
 Row = TypeVar("Row", bound=work.Work)
 
@@ -25,6 +32,7 @@ def embed_shard(*, shard_id: int) -> None:
 @shared_task
 def fit_ensemble(*, run_id: int) -> None:
     _perform(TrainingRun, run_id, fitting.fit)
+    launch.find_topics_after(TrainingRun.objects.filter(pk=run_id).first())
 
 
 @shared_task
@@ -38,6 +46,11 @@ def score_shard(*, shard_id: int) -> None:
 @shared_task
 def run_audit(*, audit_id: int) -> None:
     _perform(Audit, audit_id, audits.run)
+
+
+@shared_task
+def place_prompts(*, map_id: int) -> None:
+    _perform(TopicMap, map_id, placing.place)
 
 
 @shared_task

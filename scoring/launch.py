@@ -2,6 +2,7 @@
 committed."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import assembling, routing, shards
+from scoring import assembling, routing, shards, topics
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
 from scoring.core.references import is_hub_id, is_within
@@ -27,6 +28,7 @@ from scoring.models import (
     Precision,
     ScoreAt,
     ScoringRun,
+    TopicMap,
     TrainingRun,
 )
 
@@ -261,6 +263,29 @@ def check_audit(run: ScoringRun, share: float) -> None:
             f"An audit trains the members anew, which {run.ensemble.name} was not: audit a run of "
             f"heads that were trained together."
         )
+
+
+@transaction.atomic
+def find_topics(dataset: Dataset, *, by: Ensemble | None = None) -> TopicMap | None:
+    """Find what the dataset's prompts are about with an ensemble's backbone, or place the pairs
+    that came since; None where that is being done. Raises NoBackbone."""
+    row = topics.want(dataset, by=by)
+    if row is not None:
+        ring_on_commit(shards.PLACE_PROMPTS, map_id=row.pk)
+    return row
+
+
+def find_topics_after(run: TrainingRun | ScoringRun | None) -> None:
+    """Find topics once an ensemble is trained, and place new pairs once they are scored. A dataset
+    of registered models only goes without."""
+    if run is None or run.status != work.Work.Status.DONE:
+        return
+    ensemble, dataset = run.ensemble, run.ensemble.dataset
+    is_training = isinstance(run, TrainingRun)
+    reads_anew = is_training or not TopicMap.objects.filter(dataset=dataset).exists()
+    if is_training or topics.lacks_places(dataset):
+        with suppress(topics.NoBackbone):
+            find_topics(dataset, by=ensemble if reads_anew else None)
 
 
 def _check_name(name: str) -> None:

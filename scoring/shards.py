@@ -13,7 +13,15 @@ from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
 from curator.lib.refusals import Refusal
 from curator.lib.work import Work
-from scoring.models import Audit, Checkpoint, ScoringRun, ScoringShard, TrainingRun, TrainingShard
+from scoring.models import (
+    Audit,
+    Checkpoint,
+    ScoringRun,
+    ScoringShard,
+    TopicMap,
+    TrainingRun,
+    TrainingShard,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +36,7 @@ FIT_ENSEMBLE = "scoring.device_tasks.fit_ensemble"
 SCORE_SHARD = "scoring.device_tasks.score_shard"
 REGISTER_CHECKPOINT = "scoring.device_tasks.register_checkpoint"
 RUN_AUDIT = "scoring.device_tasks.run_audit"
+PLACE_PROMPTS = "scoring.device_tasks.place_prompts"
 
 AnyRun = TrainingRun | ScoringRun
 AnyShard = TrainingShard | ScoringShard
@@ -179,6 +188,8 @@ def sweep() -> None:
         ring(REGISTER_CHECKPOINT, checkpoint_id=checkpoint_id)
     for audit_id in work.due(Audit, unheard=UNHEARD, quiet=device_quiet):
         ring(RUN_AUDIT, audit_id=audit_id)
+    for map_id in work.due(TopicMap, unheard=UNHEARD, quiet=device_quiet):
+        ring(PLACE_PROMPTS, map_id=map_id)
 
 
 def _cancel_shards(run: AnyRun) -> None:

@@ -35,18 +35,23 @@ class Similar:
 
 
 def similar_pairs(
-    pair: PreferencePair, *, count: int = 8, decided_only: bool = False
+    pair: PreferencePair,
+    *,
+    count: int = 8,
+    decided_only: bool = False,
+    of_same_prompt: bool = True,
 ) -> list[Similar]:
     """At most `count` pairs whose prompts are most like the pair's, with their standings.
 
-    Other pairs of the same prompt come first and take half of the places, more where too little
-    else is alike. Of each other prompt there is one pair, as far as there are enough prompts.
-    Before topics are found (`TopicMap`), or for a prompt that came since, there are only the first.
+    Other pairs of the same prompt, unless they are not wanted, come first and take half of the
+    places, more where too little else is alike. Of each other prompt there is one pair, as far as
+    there are enough prompts. Before topics are found (`TopicMap`), or for a prompt that came since,
+    there are only the first.
     """
     own = _of_prompt(pair)
     beside = _decided(own, count) if decided_only else own[:count]
     near = _near(pair, own, count, decided_only=decided_only)
-    beside = beside[: max(count // 2, count - len(near))]
+    beside = beside[: max(count // 2, count - len(near))] if of_same_prompt else []
     near = near[: count - len(beside)]
     found = _fetched([*beside, *(pk for pk, _ in near)])
     return [Similar(found[pk], 1.0, is_same_prompt=True) for pk in beside] + [

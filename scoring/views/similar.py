@@ -18,11 +18,7 @@ def similar(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     found = access.pair_to_curate(request.user, slug, pair_id)
     decided_only = request.GET.get("decided") == "1"
     beside = same_prompt.of(found)
-    near = [
-        each
-        for each in similar_pairs(found, count=COUNT, decided_only=decided_only)
-        if not each.is_same_prompt
-    ]
+    near = similar_pairs(found, count=COUNT, decided_only=decided_only, of_same_prompt=False)
     context = {
         "dataset": found.dataset,
         "pair": found,
