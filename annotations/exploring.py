@@ -96,7 +96,12 @@ def _ids(dataset: Dataset, wanted: Filter, order: Order, after: Place | None) ->
     stretch, column = (missing, "pair") if is_past else (known, order.column)
     near = stretch.order_by(*_ordering(order, column)).values("pk")[:STRETCH]
     rows = _first(dataset.standings.filter(met, pk__in=near), order, order.column)
-    return rows if len(rows) > PAGE_SIZE else _first_of_all((known | missing).filter(met), order)
+    if len(rows) > PAGE_SIZE:
+        return rows
+    if after is None:
+        return _first_of_all(dataset.standings.filter(met), order)
+    rows = _first_of_all(known.filter(met), order)
+    return rows if len(rows) > PAGE_SIZE else rows + _first_of_all(missing.filter(met), order)
 
 
 def _ahead(dataset: Dataset, order: Order, after: Place | None) -> tuple[Standings, Standings]:
