@@ -1,6 +1,5 @@
 """What a batch of decisions is, in words, what came after it, and what taking it back would do."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -33,13 +32,13 @@ class Recent:
 class TakenBack:
     """What an undo of a batch would do now."""
 
-    restored: Counter[str] = field(default_factory=Counter)  # by the verdict that holds again
+    restored: dict[str, int] = field(default_factory=dict)  # by the verdict that holds again
     queued: int = 0  # pairs whose being put forward is taken back, or comes back
     stays: int = 0  # decided again since
 
     @property
     def is_nothing(self) -> bool:
-        return not self.restored.total() and not self.queued
+        return not self.restored and not self.queued
 
 
 def in_words(batch: DecisionBatch) -> str:
@@ -110,8 +109,9 @@ def taken_back(batch: DecisionBatch) -> TakenBack:
     for verdict, count in standing.values_list("decision__supersedes__verdict").annotate(
         Count("pk")
     ):
-        found.restored[verdict or UNDECIDED] += count
-    found.stays = decided.count() - found.restored.total()
+        name = verdict or UNDECIDED
+        found.restored[name] = found.restored.get(name, 0) + count
+    found.stays = decided.count() - sum(found.restored.values())
     _add_put_forward(batch, found)
     return found
 

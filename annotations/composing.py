@@ -69,7 +69,7 @@ class DraftRule:
 
     clauses: tuple[tuple[Alternative, ...], ...] = ((Alternative(),),)
     action: str = "queue"
-    how: str = ""  # how far to soften: ALPHA, PROBABILITY or CALIBRATED
+    how: str = CALIBRATED  # how far to soften: that, ALPHA or PROBABILITY
     amount: str = ""
     because: str = ""
 
@@ -165,10 +165,8 @@ def _indented(value: object) -> str:
 
 def _of_rule(rule: Rule) -> DraftRule:
     probability = rule.then.probability
-    how, amount = "", ""
-    if rule.then.is_calibrated:
-        how = CALIBRATED
-    elif isinstance(probability, float):
+    how, amount = CALIBRATED, ""
+    if isinstance(probability, float):
         how, amount = PROBABILITY, _as_typed(probability, Operator.IS)
     clauses = tuple(_alternatives(clause) for clause in rule.when)
     return DraftRule(clauses, str(rule.then.does), how, amount, rule.because)
@@ -200,7 +198,7 @@ def _given_rule(rule: DraftRule) -> dict[str, Any]:
     then: dict[str, Any] = {"action": rule.action}
     if rule.softens and rule.how == CALIBRATED:
         then[PROBABILITY] = CALIBRATED
-    elif rule.softens and rule.how:
+    elif rule.softens:
         then[rule.how] = _number(rule.amount)
     when = [
         _given(clause[0]) if len(clause) == 1 else {"any": [_given(each) for each in clause]}
@@ -317,6 +315,9 @@ def _posted(posted: Posted, place: str) -> Alternative:
     values = [each.strip() for each in posted.get(f"{place}-value", [])]
     if asked.kind in (Kind.NUMBER, Kind.TIME):
         values = _typed_numbers(values, Operator(operator))
+    else:  # boxes are sent in the order on the page, and a policy keeps its own
+        before = [each for each in posted.get(f"{place}-order", []) if each in values]
+        values = list(dict.fromkeys([*before, *values]))
     return Alternative(name, operator, tuple(values))
 
 

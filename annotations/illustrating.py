@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
-from django.db.models import Count
+from django.db.models import Case, CharField, Count, F, Value, When
 
 from annotations.asking import where
 from annotations.conditions import Clause
@@ -139,12 +140,14 @@ class AsTheyStand:
 
 def as_they_stand(dataset: Dataset, clauses: Iterable[Clause]) -> AsTheyStand:
     """How the pairs of the filter are decided and flagged now. One scan of the standings."""
-    rows = dataset.standings.filter(where(clauses)).order_by()
-    groups = rows.values_list("verdict", "decided_by", "flag", "run_id__isnull")
+    unscored = When(run_id__isnull=True, then=Value("unscored"))
+    flagged = Case(unscored, default=F("flag"), output_field=CharField())
+    rows: Any = dataset.standings.filter(where(clauses)).order_by().annotate(flagged=flagged)
+    groups = rows.values_list("verdict", "decided_by", "flagged").annotate(Count("pk"))
     verdicts, flags, people = Counter[str](), Counter[str](), 0
-    for verdict, decided_by, flag, is_unscored, count in groups.annotate(Count("pk")):
+    for verdict, decided_by, flag, count in groups:
         verdicts[VERDICTS.get(verdict or "undecided", verdict)] += count
-        flags[FLAGS["unscored" if is_unscored else flag or NONE]] += count
+        flags[FLAGS[flag or NONE]] += count
         people += count if decided_by == PairStanding.DecidedBy.PERSON else 0
     return AsTheyStand(verdicts.total(), _lines(verdicts), _lines(flags), people)
 
