@@ -1,19 +1,36 @@
 """The part of the REST API that is about datasets, for programs that act for a person."""
 
-from django.db.models import Count
+from typing import Any
+
+from django.db.models import Count, Prefetch, QuerySet
+from django.http import Http404
 from ninja import Field, Router, Schema
 
-from annotations import access, blind, labelling, leasing
-from annotations.models import Dataset, Role
+from annotations import access, blind, changes, labelling, leasing, tagging
+from annotations.changes import Moment
+from annotations.models import Dataset, Role, Snapshot, SnapshotTag
 from annotations.permissions import CURATING
-from annotations.schemas import AnswerIn, FeedbackOut, KeptOut, LeaseOut, NextOut, next_of
+from annotations.schemas import (
+    AnswerIn,
+    FeedbackOut,
+    KeptOut,
+    LeaseOut,
+    NextOut,
+    SnapshotCardOut,
+    SnapshotOut,
+    TagIn,
+    next_of,
+)
+from curator.lib.refusals import Refusal
 from curator.requests import TokenRequest
 
 datasets_router = Router(tags=["datasets"])
 labelling_router = Router(tags=["labelling"])
+snapshots_router = Router(tags=["snapshots"])
 router = Router()
 router.add_router("", datasets_router)
 router.add_router("", labelling_router)
+router.add_router("", snapshots_router)
 
 
 class DatasetOut(Schema):
@@ -77,3 +94,68 @@ def undo(request: TokenRequest, slug: str) -> LeaseOut:
     dataset = access.dataset_to_label(request.auth, slug)
     annotator = leasing.annotator_for(request.auth, dataset)
     return LeaseOut.of(labelling.undo(annotator), annotator)
+
+
+# --- Snapshots ------------------------------------------------------------------------------------
+
+
+@snapshots_router.get(
+    "/datasets/{slug:slug}/snapshots", response=list[SnapshotOut], summary="Snapshots, newest first"
+)
+def snapshots(request: TokenRequest, slug: str) -> QuerySet[Snapshot]:
+    dataset = access.dataset_to_curate(request.auth, slug)
+    held = SnapshotTag.objects.filter(retired_at=None)
+    return dataset.snapshots.prefetch_related(Prefetch("tags", held, to_attr="current_tags"))
+
+
+@snapshots_router.get(
+    "/datasets/{slug:slug}/snapshots/{called}",
+    response=SnapshotCardOut,
+    summary="A snapshot and its dataset card",
+)
+def snapshot(request: TokenRequest, slug: str, called: str) -> Snapshot:
+    """By its number, or by a tag that it has now."""
+    return _snapshot(access.dataset_to_curate(request.auth, slug), called)
+
+
+@snapshots_router.post(
+    "/datasets/{slug:slug}/snapshots/{called}/tags", response=SnapshotOut, summary="Tag a snapshot"
+)
+def tag(request: TokenRequest, slug: str, called: str, wanted: TagIn) -> Snapshot:
+    """A tag names one snapshot: given to another, it moves."""
+    found = _snapshot(access.dataset_to_curate(request.auth, slug), called)
+    tagging.tag(snapshot=found, name=wanted.name, by=request.auth)
+    return found
+
+
+@snapshots_router.get(
+    "/datasets/{slug:slug}/changes",
+    response=dict[str, Any],
+    summary="What changed between two snapshots, or since one",
+)
+def changes_between(
+    request: TokenRequest, slug: str, since: str = "", until: str = ""
+) -> dict[str, Any]:
+    """`since` and `until` are numbers or tags of snapshots. Without `until` it is now, and without
+    `since` the snapshot before. The same as `manage.py snapshot_diff` prints."""
+    dataset = access.dataset_to_curate(request.auth, slug)
+    newer = Moment(dataset, _snapshot(dataset, until) if until else None)
+    older = Moment(dataset, _snapshot(dataset, since) if since else _before(newer))
+    return changes.as_json(older, newer, changes.between(older, newer))
+
+
+def _snapshot(dataset: Dataset, called: str) -> Snapshot:
+    found = tagging.find(dataset, called)
+    if found is None:
+        raise Http404("no such snapshot")
+    return found
+
+
+def _before(newer: Moment) -> Snapshot:
+    rows = newer.dataset.snapshots.all()
+    if newer.snapshot is not None:
+        rows = rows.filter(number__lt=newer.snapshot.number)
+    found = rows.first()
+    if found is None:
+        raise Refusal("There is no earlier snapshot to compare with: freeze one.")
+    return found

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from ninja import Field, Schema
 from pydantic import ConfigDict
 
-from annotations import blind, labelling, leasing
-from annotations.models import Annotator, Dataset, Lease, Occasion
+from annotations import blind, describing, labelling, leasing, tagging
+from annotations.models import Annotator, Dataset, Lease, Occasion, Snapshot
 
 Side = Literal["first", "second"]
 Choice = Literal["first", "second", "tie", "both_bad", "skip"]
@@ -109,6 +109,52 @@ class KeptOut(Schema):
     note: str = Field(description="What you should know of it; mostly empty.")
     feedback: FeedbackOut | None = Field(description="After a practice pair; else null.")
     next: NextOut = Field(description="The next pair, as from `next`.")
+
+
+class SnapshotOut(Schema):
+    number: int = Field(description="Within the dataset; it stands in addresses.")
+    id: int = Field(description="What commands call it.")
+    digest: str = Field(description="Of its content, SHA-256.")
+    pairs: int = Field(description="How many it holds.")
+    verdicts: dict[str, int] = Field(description="Pairs by verdict; the empty key is undecided.")
+    preferences: dict[str, int] = Field(description="Pairs by the label that holds.")
+    scored_by: str = Field(description="The run that its strengths are of; empty for none.")
+    tags: list[str] = Field(description="Names that it has now.")
+    note: str
+    created_at: datetime
+
+    @staticmethod
+    def resolve_pairs(row: Snapshot) -> int:
+        return row.pairs_count
+
+    @staticmethod
+    def resolve_verdicts(row: Snapshot) -> Any:
+        return row.counts["verdicts"]
+
+    @staticmethod
+    def resolve_preferences(row: Snapshot) -> Any:
+        return row.counts["preferences"]
+
+    @staticmethod
+    def resolve_tags(row: Snapshot) -> list[str]:
+        known = getattr(row, "current_tags", None)
+        held = tagging.of_snapshot(row) if known is None else known
+        return [tag.name for tag in held]
+
+
+class SnapshotCardOut(SnapshotOut):
+    card: str | None = Field(description="The dataset card, Markdown; null where none was written.")
+
+    @staticmethod
+    def resolve_card(row: Snapshot) -> str | None:
+        card = describing.of_snapshot(row)
+        return describing.with_files(card) if card else None
+
+
+class TagIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="Up to 60 letters, digits, dots, hyphens and _.")
 
 
 def next_of(annotator: Annotator) -> NextOut:

@@ -23,7 +23,7 @@ from annotations.models import (
 )
 from annotations.querysets import preference_that_holds
 from curator.lib import digests
-from curator.lib.bulk import insert_from_select
+from curator.lib.bulk import insert_from_select, refresh_statistics
 from curator.lib.refusals import Refusal
 from curator.models import User
 
@@ -97,6 +97,7 @@ def freeze(
         *EVIDENCE,
     )
     insert_from_select(SnapshotPair, ["snapshot", "position", *columns], chosen)
+    refresh_statistics(SnapshotPair)
     return snapshot
 
 

@@ -70,6 +70,8 @@ def find(dataset: Dataset, called: str) -> Snapshot | None:
     if called.isascii() and called.isdigit():
         number = int(called[:9])
         return dataset.snapshots.filter(number=number).first()
+    if not TAG.match(called):
+        return None
     held = current(dataset).filter(name=called).select_related("snapshot__dataset").first()
     return held.snapshot if held else None
 

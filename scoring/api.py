@@ -1,17 +1,21 @@
 """The part of the REST API that is about reward models, ensembles and scoring runs, for programs
 that act for a person."""
 
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from django.db.models import Prefetch, QuerySet
-from ninja import Router
+from django.utils.timezone import is_naive
+from ninja import Field, Router
 
 from annotations import access as annotations_access
+from annotations.activity import Key, Wanted
 from curator.lib.refusals import Refusal
 from curator.requests import TokenRequest
-from scoring import access, assembling, comparing, launch, shards
+from scoring import access, activity, assembling, comparing, launch, shards
 from scoring.models import Checkpoint, Ensemble, RewardModel
 from scoring.schemas import (
+    ActivityOut,
     ComparisonOut,
     EnsembleIn,
     EnsembleOut,
@@ -25,10 +29,12 @@ from scoring.schemas import (
 models_router = Router(tags=["models"])
 ensembles_router = Router(tags=["ensembles"])
 runs_router = Router(tags=["runs"])
+activity_router = Router(tags=["activity"])
 router = Router()
 router.add_router("", models_router)
 router.add_router("", ensembles_router)
 router.add_router("", runs_router)
+router.add_router("", activity_router)
 
 RUN = "/datasets/{slug:slug}/runs/{int:run_id}"
 
@@ -153,3 +159,33 @@ def compare(request: TokenRequest, slug: str, run_id: int, other_id: int) -> dic
     a = access.run_to_watch(request.auth, slug, run_id)
     b = access.run_to_watch(request.auth, slug, other_id)
     return comparing.as_json(comparing.compare(a, b))
+
+
+# --- Activity -------------------------------------------------------------------------------------
+
+
+@activity_router.get(
+    "/datasets/{slug:slug}/activity", response=ActivityOut, summary="Who did what, newest first"
+)
+def feed(
+    request: TokenRequest,
+    slug: str,
+    kind: str = "",
+    person: Annotated[int, Field(ge=1, le=2**62)] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: str = "",
+) -> ActivityOut:
+    """Fifty entries a page; send `next` back as `after` for the page that follows."""
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    if kind and kind not in activity.GROUPS:
+        raise Refusal(f"The kind {kind!r} is not known: choose {', '.join(activity.GROUPS)}.")
+    place = Key.read(after) if after else None
+    if after and place is None:
+        raise Refusal("`after` is not the `next` of a page.")
+    wanted = Wanted(kind, person, _in_utc(since), _in_utc(until), place)
+    return ActivityOut.of(activity.feed(dataset, wanted))
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and is_naive(moment) else moment

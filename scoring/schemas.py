@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from ninja import Field, Schema
 from pydantic import AfterValidator, ConfigDict
 
+from annotations.activity import Entry, Page
 from curator.lib.work import Work
 from scoring import launch, reports, summaries
 from scoring.core.options import Attention, EngineOptions
@@ -277,3 +278,31 @@ class ComparisonOut(Schema):
     flipped: OverlapOut
     transitions: dict[Flag, dict[Flag, int]] = Field(description="By flag in A, then in B.")
     warning: str = Field(description="What must be known before the figures are read.")
+
+
+# --- Activity -------------------------------------------------------------------------------------
+
+
+class EntryOut(Schema):
+    at: datetime = Field(description="When it was done.")
+    kind: str = Field(description="What kind of doing it is.")
+    id: int = Field(description="Of the row that it left; with `kind` it names the entry.")
+    who: str = Field(description="The person; empty where the row does not say.")
+    words: str = Field(description="What they did, with `name` after it.")
+    name: str = Field(description="Of what they did it to, as people typed it.")
+    said: str = Field(description="The reason, note or comment that goes with it, shortened.")
+    url: str = Field(description="The page that it leads to.")
+
+
+class ActivityOut(Schema):
+    entries: list[EntryOut] = Field(description="Newest first.")
+    next: str | None = Field(description="Where the next page begins; null on the last.")
+
+    @classmethod
+    def of(cls, page: Page) -> "ActivityOut":
+        entries = [EntryOut(id=each.pk, **_but_pk(each)) for each in page.entries]
+        return cls(entries=entries, next=str(page.next_cursor) if page.next_cursor else None)
+
+
+def _but_pk(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in vars(entry).items() if name != "pk"}

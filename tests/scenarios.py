@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from annotations import snapshots
 from annotations.models import Dataset, Export, Import, PreferencePair, Snapshot
 from curator.models import User
+from scoring import freezing
 from scoring.models import Checkpoint, Ensemble, ScoringRun
 from tests import factories
 
@@ -36,7 +36,7 @@ def scene(backbone: str) -> Scene:
     done = factories.imported(into, [*rows, factories.row(28, label="tie"), "not a row"])
     ensemble = factories.trained(into, backbone)
     run = factories.scored(ensemble)
-    snapshot = snapshots.freeze(dataset=into, by=curator)
+    snapshot = freezing.freeze(dataset=into, by=curator)
     return Scene(
         dataset=into,
         owner=owner,

@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from annotations import access, cards, changes, describing, exporting, launch, tagging
 from annotations.changes import Changes, Moment
 from annotations.forms import ExportForm
-from annotations.models import Dataset, DecisionBatch, Export, Snapshot
+from annotations.models import Dataset, DecisionBatch, Export, Snapshot, Verdict
 from curator import presence
 from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
@@ -106,7 +106,7 @@ def card(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
 def compare(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """Two snapshots, or one and now, in whatever order they were chosen."""
     access.snapshot_to_export(request.user, slug, number)
-    other = request.GET.get("with", "")
+    other = request.GET.get("with", NOW)
     if other == NOW:
         return redirect("annotations:snapshot-changes-now", slug, number)
     if not (other.isascii() and other.isdigit()):
@@ -160,10 +160,15 @@ def _wanted(request: SignedInRequest, found: Changes) -> dict[str, Any]:
     after = request.GET.get("after", "")
     return {
         "kind": kind if kind in KIND_TITLES else some,
-        "was": request.GET.get("was"),
-        "now": request.GET.get("now"),
+        "was": _verdict(request, "was"),
+        "now": _verdict(request, "now"),
         "after": int(after[:18]) if after.isascii() and after.isdigit() else 0,
     }
+
+
+def _verdict(request: SignedInRequest, name: str) -> str | None:
+    found = request.GET.get(name)
+    return found if found in Verdict.values else None
 
 
 def _matrix(counts: Any) -> dict[str, Any]:

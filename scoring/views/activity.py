@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, time, timedelta
 
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils.dateparse import parse_date
 from django.views.decorators.http import require_GET
 
@@ -26,7 +27,7 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
         "page": activity.feed(dataset, wanted_of(asked)),
         "asked": asked,
         "groups": activity.GROUPS,
-        "people": _people(dataset),
+        "people": list(_people(dataset)),
         "is_filtered": any(asked.get(name) for name in ("kind", "person", "since", "until")),
     }
     return render(request, "scoring/activity.html", context)
@@ -40,10 +41,9 @@ def hour(request: SignedInRequest, slug: str, person_id: int, hour: str) -> Http
         start = datetime.strptime(hour, HOUR).replace(tzinfo=UTC)
     except ValueError as error:
         raise Http404("no such hour") from error
-    made = list(by_hand(dataset, person_id or None, start)[:MOST_OF_AN_HOUR])
-    if not made:
-        raise Http404("nothing was decided then")
-    context = {"dataset": dataset, "decisions": made, "start": start, "who": made[0].actor}
+    person = get_object_or_404(_people(dataset), pk=person_id)
+    made = list(by_hand(dataset, person.pk, start)[:MOST_OF_AN_HOUR])
+    context = {"dataset": dataset, "decisions": made, "start": start, "person": person}
     return render(request, "scoring/activity_hour.html", context)
 
 
@@ -68,7 +68,6 @@ def _day(text: str) -> datetime | None:
     return datetime.combine(found, time(), UTC) if found else None
 
 
-def _people(dataset: Dataset) -> list[User]:
+def _people(dataset: Dataset) -> QuerySet[User]:
     """Whoever is or was a member."""
-    found = User.objects.filter(memberships__dataset=dataset).order_by("username")
-    return list(found.distinct())
+    return User.objects.filter(memberships__dataset=dataset).order_by("username").distinct()

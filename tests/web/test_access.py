@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotations import golds
+from annotations import golds, tagging
 from curator.models import User
 from tests import factories
 from tests.scenarios import Scene
@@ -66,7 +66,15 @@ CURATORS = {
     "annotations:import",
     "annotations:import-cancel",
     "annotations:import-report",
+    "annotations:card",
     "annotations:snapshot",
+    "annotations:snapshot-changes",
+    "annotations:snapshot-changes-now",
+    "annotations:snapshot-compare",
+    "annotations:snapshot-restore",
+    "annotations:snapshot-tag",
+    "annotations:snapshot-tagged",
+    "annotations:snapshot-untag",
     "annotations:export",
     "annotations:download",
     "scoring:agreement",
@@ -98,6 +106,9 @@ CURATORS = {
     "scoring:audit",
     "scoring:run-compare-with",
     "scoring:run-compare",
+    "scoring:activity",
+    "scoring:activity-hour",
+    "scoring:snapshot-card",
     "scoring:snapshots",
 }
 CHANGING = {  # addresses that only take POST
@@ -161,6 +172,11 @@ def address(name: str, scene: Scene) -> str:
         "run_id": scene.run.pk,
         "other_id": scene.run.pk,
         "layout": "jsonl",
+        "since": scene.snapshot.number,
+        "tag": "v1",
+        "tag_id": tagging.tag(snapshot=scene.snapshot, name="v1", by=None).pk,
+        "person_id": scene.curator.pk,
+        "hour": "2026-11-21T09",
         **labelling_of(scene),
     }
     namespace, _, short = name.rpartition(":")

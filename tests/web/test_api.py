@@ -141,6 +141,7 @@ def of(place: Place, address: str) -> str:
         "run_id": place.runs[0].pk,
         "other_id": place.runs[1].pk,
         "lease_id": place.lease.pk,
+        "called": "1",
     }
     return address.format(**values)
 
@@ -150,6 +151,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{slug}/ensembles": {"name": "both", "models": ["one", "two"]},
     "/datasets/{slug}/runs": {"ensemble": "heads"},
     "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
+    "/datasets/{slug}/snapshots/{called}/tags": {"name": "v1"},
 }
 OF_A_DATASET = [(method, path) for method, path in addresses() if "{slug}" in path]
 FOR_EVERYBODY = ("/next", "/label", "/undo")
