@@ -28,6 +28,7 @@ from annotations.models import (
     DecisionBatch,
     PairStanding,
     PutForward,
+    Snapshot,
     SnapshotPair,
     Verdict,
 )
@@ -45,6 +46,8 @@ COLUMNS = [
     *("pair", "verdict", "label_probability", "kind", "decided_by", "actor", "batch", "reason"),
     *("evidence", "supersedes", "undoes", "restores", "created_at"),
 ]
+# a row that takes others back repeats what holds again
+AS_HELD = {"kind": "held_kind", "reason": "held_reason", "evidence": "held_evidence"}
 # what holds by a decision that takes others back is what it restores
 STAND = """
 UPDATE annotations_pairstanding AS standing
@@ -170,18 +173,21 @@ def _decide(
         default=Value(""),
         output_field=TextField(),
     )
-    new = _said(row) | {"new_reason": because, "new_evidence": evidence, "nothing": _no_decision()}
+    new = {"because": because, "rests_on": evidence, "nothing": _no_decision()}
+    sources = {
+        "pair": "pk",
+        "verdict": "fate",
+        "label_probability": "probability",
+        "reason": "because",
+        "evidence": "rests_on",
+        "supersedes": "decision",
+        "undoes": "nothing",
+        "restores": "nothing",
+    }
     for chunk in _chunks(ids, progress):
         some = rows.filter(pk__in=among(chunk))
-        chosen = (
-            some.filter(fate__in=VERDICTS)
-            .annotate(**new)
-            .values_list(
-                *("pk", "fate", "probability", "new_kind", "new_person", "new_actor", "new_batch"),
-                *("new_reason", "new_evidence", "decision", "nothing", "nothing", "now"),
-            )
-        )
-        _append(row, chunk, chosen, tally)
+        chosen = some.filter(fate__in=VERDICTS).annotate(**new)
+        _append(row, chunk, chosen, sources, tally)
         if effect.queued:
             tally.counts[QUEUE] += _put_forward(row, some.filter(fate=QUEUE))
     return tally
@@ -235,38 +241,23 @@ def _undo(row: DecisionBatch, progress: Progress) -> Tally:
     decided = Decision.objects.filter(batch=row.undoes)
     ids = _locked(row.dataset.standings.filter(decision__in=decided.values("pk")))
     tally = Tally(passed_over=Counter(since=decided.count() - len(ids)))
-    new = _said(row) | {
+    new = {
         "held": _held_by("supersedes__"),
         "held_verdict": Coalesce("supersedes__verdict", Value("")),
-        "held_kind": Coalesce("supersedes__kind", Value(Decision.Kind.PERSON.value)),
-        "held_reason": Coalesce("supersedes__reason", Value(""), output_field=TextField()),
-        "held_evidence": _or_empty("supersedes__evidence"),
+        **_like("supersedes__"),
+    }
+    sources = {
+        "verdict": "held_verdict",
+        "label_probability": "supersedes__label_probability",
+        "supersedes": "pk",
+        "undoes": "pk",
+        "restores": "held",
     }
     for chunk in _chunks(ids, progress):
-        chosen = (
-            decided.filter(pair__in=among(chunk))
-            .annotate(**new)
-            .values_list(
-                *(
-                    "pair",
-                    "held_verdict",
-                    "supersedes__label_probability",
-                    "held_kind",
-                    "new_person",
-                ),
-                *(
-                    "new_actor",
-                    "new_batch",
-                    "held_reason",
-                    "held_evidence",
-                    "pk",
-                    "pk",
-                    "held",
-                    "now",
-                ),
-            )
-        )
-        _append(row, chunk, chosen, tally)
+        ends = PairStanding.objects.filter(pk__in=among(chunk)).values_list("decision", flat=True)
+        # by their own ids, which no planner can take a wrong index for
+        chosen = Decision.objects.filter(pk__in=among(list(ends))).annotate(**new)
+        _append(row, chunk, chosen, AS_HELD | sources, tally)
     _undo_what_was_put_forward(row, tally)
     return tally
 
@@ -288,41 +279,45 @@ def _undo_what_was_put_forward(row: DecisionBatch, tally: Tally) -> None:
 def _restore(row: DecisionBatch, progress: Progress) -> Tally:
     """Let hold again what held in a snapshot; pairs that came later are left."""
     assert row.snapshot is not None
-    frozen = SnapshotPair.objects.filter(snapshot=row.snapshot)
-    differs = frozen.filter(
-        ~Q(verdict=F("pair__standing__verdict"))
-        | (
-            Q(verdict=Verdict.SOFTEN)
-            & ~Q(decision__label_probability=F("pair__standing__decision__label_probability"))
-        )
-    )
-    ids = _locked(row.dataset.standings.filter(pk__in=differs.values("pair")))
-    if row.expected and len(ids) != sum(row.expected["counts"].values()):
-        raise ChangedSince(
-            f"The snapshot differed in {sum(row.expected['counts'].values()):,} pairs when you "
-            f"looked and in {len(ids):,} now: look again. Nothing was changed."
-        )
-    later = row.dataset.standings.exclude(pk__in=frozen.values("pair")).count()
-    tally = Tally(passed_over=Counter(now=row.snapshot.pairs_count - len(ids), later=later))
-    new = _said(row) | {
-        "held": _held_by("decision__"),
-        "held_kind": Coalesce("decision__kind", Value(Decision.Kind.PERSON.value)),
-        "held_reason": Coalesce("decision__reason", Value(""), output_field=TextField()),
-        "held_evidence": _or_empty("decision__evidence"),
-        "nothing": _no_decision(),
+    found = array("q")
+    rows = differing(row.snapshot).order_by("pair").values_list("pair", "pk")
+    for pair_and_frozen in rows.iterator(CHUNK):
+        found.extend(pair_and_frozen)
+    ids, frozen_ids = found[::2], found[1::2]
+    _check_restore_as_shown(row, len(ids))
+    pairs = row.dataset.standings.count()
+    unchanged = row.snapshot.pairs_count - len(ids)
+    tally = Tally(passed_over=Counter(now=unchanged, later=pairs - row.snapshot.pairs_count))
+    new = {"held": _held_by("decision__"), "nothing": _no_decision(), **_like("decision__")}
+    sources = {
+        "label_probability": "decision__label_probability",
+        "supersedes": "pair__standing__decision",
+        "undoes": "nothing",
+        "restores": "held",
     }
-    for chunk in _chunks(ids, progress):
-        chosen = (
-            differs.filter(pair__in=among(chunk))
-            .annotate(**new)
-            .values_list(
-                *("pair", "verdict", "decision__label_probability", "held_kind", "new_person"),
-                *("new_actor", "new_batch", "held_reason", "held_evidence"),
-                *("pair__standing__decision", "nothing", "held", "now"),
-            )
-        )
-        _append(row, chunk, chosen, tally)
+    for start, chunk in zip(range(0, len(ids), CHUNK), _chunks(ids, progress), strict=True):
+        _locked(PairStanding.objects.filter(pk__in=among(chunk)))
+        frozen = among(frozen_ids[start : start + CHUNK])
+        chosen = differing(row.snapshot).filter(pk__in=frozen).annotate(**new)
+        _append(row, chunk, chosen, AS_HELD | sources, tally)
     return tally
+
+
+def differing(snapshot: Snapshot) -> QuerySet[SnapshotPair, SnapshotPair]:
+    """The snapshot's rows of pairs that stand otherwise now."""
+    now = "pair__standing__decision__label_probability"
+    softened_anew = Q(verdict=Verdict.SOFTEN) & ~Q(decision__label_probability=F(now))
+    rows = SnapshotPair.objects.filter(snapshot=snapshot)
+    return rows.filter(~Q(verdict=F("pair__standing__verdict")) | softened_anew)
+
+
+def _check_restore_as_shown(row: DecisionBatch, now: int) -> None:
+    shown = sum(row.expected.get("counts", {}).values())
+    if row.expected and shown != now:
+        raise ChangedSince(
+            f"The snapshot differed in {shown:,} pairs when you looked and in {now:,} now: look "
+            "again. Nothing was changed."
+        )
 
 
 def _held_by(prefix: str) -> Case:
@@ -340,9 +335,16 @@ def _held_by(prefix: str) -> Case:
     )
 
 
-def _or_empty(evidence: str) -> Coalesce:
-    empty = Value({}, output_field=models.JSONField())
-    return Coalesce(evidence, empty, output_field=models.JSONField())
+def _like(prefix: str) -> dict[str, Coalesce]:
+    """What a decision that takes others back repeats of what holds again."""
+    text, json = TextField(), models.JSONField()
+    return {
+        "held_kind": Coalesce(f"{prefix}kind", Value(Decision.Kind.PERSON.value)),
+        "held_reason": Coalesce(f"{prefix}reason", Value(""), output_field=text),
+        "held_evidence": Coalesce(
+            f"{prefix}evidence", Value({}, output_field=json), output_field=json
+        ),
+    }
 
 
 DOING: Mapping[DecisionBatch.Kind, Callable[[DecisionBatch, Progress], Tally]] = {
@@ -365,11 +367,11 @@ def _said(row: DecisionBatch) -> dict[str, Any]:
         actor = f"{row.policy.name}, applied by {row.actor}"
     text = CharField()
     return {
-        "new_kind": Value(kind.value, output_field=text),
-        "new_person": Value(row.created_by_id, output_field=models.BigIntegerField()),
-        "new_actor": Value(actor[:150], output_field=text),
-        "new_batch": Value(row.pk, output_field=models.BigIntegerField()),
-        "now": Value(timezone.now(), output_field=models.DateTimeField()),
+        "kind": Value(kind.value, output_field=text),
+        "decided_by": Value(row.created_by_id, output_field=models.BigIntegerField()),
+        "actor": Value(actor[:150], output_field=text),
+        "batch": Value(row.pk, output_field=models.BigIntegerField()),
+        "created_at": Value(timezone.now(), output_field=models.DateTimeField()),
     }
 
 
@@ -378,10 +380,19 @@ def _no_decision() -> Value:
 
 
 def _append(
-    row: DecisionBatch, chunk: Sequence[int], chosen: QuerySet[Any, Any], tally: Tally
+    row: DecisionBatch,
+    chunk: Ids,
+    chosen: QuerySet[Any, Any],
+    sources: Mapping[str, str],
+    tally: Tally,
 ) -> None:
-    """Append the decisions, of COLUMNS, and let the standings of their pairs repeat them."""
-    if not insert_from_select(Decision, COLUMNS, chosen):
+    """Append a decision for each of the rows, whose columns are named by `sources` where they are
+    not called as the decision's, and let the standings of the chunk's pairs repeat them."""
+    said = _said(row)
+    sources = {name: f"new_{name}" for name in said} | dict(sources)
+    new = {f"new_{name}": value for name, value in said.items()}
+    columns = [sources.get(name, name) for name in COLUMNS]
+    if not insert_from_select(Decision, COLUMNS, chosen.annotate(**new).values_list(*columns)):
         return
     within = (chunk[0], chunk[-1])
     made = Decision.objects.filter(batch=row, pair__gte=within[0], pair__lte=within[1])

@@ -99,7 +99,9 @@ class PutForward(AppendOnly):
     """A policy's application wants people to look at the pair. It stays when the batch is undone,
     so that the undo can be undone."""
 
-    batch = models.ForeignKey(DecisionBatch, on_delete=models.PROTECT, related_name="put_forward")
+    batch = models.ForeignKey(
+        DecisionBatch, on_delete=models.PROTECT, related_name="put_forward", db_index=False
+    )
     pair = models.ForeignKey(PreferencePair, on_delete=models.PROTECT, related_name="+")
 
     class Meta:
@@ -135,12 +137,18 @@ class Decision(AppendOnly):
         db_default="person",
         help_text="who holds the verdict, whoever took another back",
     )
+    # the longer indexes below serve alone: a planner that must guess would take the shorter
     decided_by = models.ForeignKey(
-        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
     )
     actor = models.CharField(max_length=150, help_text="the person's or policy's name at the time")
     batch = models.ForeignKey(
-        DecisionBatch, null=True, blank=True, on_delete=models.PROTECT, related_name="decisions"
+        DecisionBatch,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="decisions",
+        db_index=False,
     )
     reason = models.TextField(blank=True)
     evidence = models.JSONField(

@@ -192,7 +192,9 @@ class PairStanding(PairTraits):
     pair = models.OneToOneField(
         PreferencePair, primary_key=True, on_delete=models.CASCADE, related_name="standing"
     )
-    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="standings")
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.PROTECT, related_name="standings", db_index=False
+    )
     imported_in = models.ForeignKey(Import, on_delete=models.PROTECT, related_name="+")
 
     decision = models.OneToOneField(
