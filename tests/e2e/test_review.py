@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from annotations import decisions
 from annotations.models import PreferencePair, Verdict
 from curator import sign_in_links
+from scoring.models import ReviewSample, SampledPair
 from tests import factories
 from tests.e2e.conftest import sign_in
 from tests.scenarios import Scene
+
+ALL = "review/?queue=all"
 
 
 @pytest.fixture
@@ -29,7 +33,9 @@ def at(
 
 
 def queue_of(scene: Scene) -> list[PreferencePair]:
-    return list(scene.dataset.pairs.queued_for_review())
+    """The pairs of the queue of everything, in its order."""
+    queued = scene.dataset.standings.queued_for_review().select_related("pair")
+    return [standing.pair for standing in queued]
 
 
 def prompt_of(pair: PreferencePair) -> str:
@@ -37,7 +43,9 @@ def prompt_of(pair: PreferencePair) -> str:
 
 
 def expect_pair(page: Page, pair: PreferencePair) -> None:
-    expect(page.locator("#review .prompt-scroll .text")).to_have_text(prompt_of(pair))
+    """The server has answered with the pair."""
+    answered = page.locator("#review:not([aria-busy]) .prompt-scroll .text")
+    expect(answered).to_have_text(prompt_of(pair))
 
 
 def verdict_of(pair: PreferencePair) -> str:
@@ -70,7 +78,7 @@ def test_one_signs_in_with_a_password(
 
 def test_pairs_are_decided_skipped_and_taken_back_by_keys(at: Any, scene: Scene) -> None:
     one, two, three, four, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     expect_pair(page, one)
     page.keyboard.press("f")
     expect_pair(page, two)
@@ -91,7 +99,7 @@ def test_pairs_are_decided_skipped_and_taken_back_by_keys(at: Any, scene: Scene)
 
 def test_a_reason_is_typed_and_kept(at: Any, scene: Scene) -> None:
     one, two, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     page.keyboard.press("r")
     page.keyboard.type("keeps to the question")
     page.keyboard.press("Escape")
@@ -100,9 +108,136 @@ def test_a_reason_is_typed_and_kept(at: Any, scene: Scene) -> None:
     assert one.decisions.get().reason == "keeps to the question"
 
 
+def test_a_reason_is_one_key_and_the_verdict_another(at: Any, scene: Scene) -> None:
+    one, two, *_ = queue_of(scene)
+    page = at(ALL)
+    page.keyboard.press("r")
+    expect(page.get_by_role("button", name="prompt broken")).to_be_visible()
+    page.keyboard.press("6")
+    expect(page.get_by_label("Reason", exact=True)).to_have_value("prompt broken")
+    expect(page.get_by_role("button", name="prompt broken")).to_be_hidden()
+    page.keyboard.press("d")
+    expect_pair(page, two)
+    decision = one.decisions.get()
+    assert (decision.verdict, decision.reason) == ("drop", "prompt broken")
+
+
+def test_the_help_names_the_keys_and_keeps_them_from_deciding(at: Any, scene: Scene) -> None:
+    one, *_ = queue_of(scene)
+    page = at(ALL)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Flip it: the other response is better")
+    page.keyboard.press("f")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect_pair(page, one)
+    assert verdict_of(one) == ""
+
+
+def drawn(scene: Scene, *pairs: PreferencePair) -> None:
+    """A sample of these pairs, in this order."""
+    sample = ReviewSample.objects.create(run=scene.run, size=len(pairs))
+    for position, pair in enumerate(pairs):
+        SampledPair.objects.create(
+            sample=sample, pair=pair, position=position, stratum=0, flag="clear"
+        )
+
+
+def test_an_audit_is_decided_by_keys_before_the_evidence_is_seen(
+    at: Any, scene: Scene, accessible: Any
+) -> None:
+    one, two, three, *_ = queue_of(scene)
+    drawn(scene, three, one, two)
+    page = at("review/?queue=audit")
+    expect_pair(page, three)
+    expect(page.get_by_text("labelled better")).to_be_hidden()
+    expect(page.get_by_label("What the models say")).to_be_hidden()
+    accessible(page)
+    page.keyboard.press("1")
+    expect_pair(page, one)
+    strip = page.get_by_label("The pair that you have just decided")
+    expect(strip.get_by_label("What the models say")).to_be_visible()
+    accessible(page)
+    page.keyboard.press("u")
+    expect_pair(page, three)
+    expect(page.get_by_text("labelled better")).to_be_visible()  # it was seen by now
+    page.keyboard.press("k")
+    expect_pair(page, one)
+    expect(strip).to_be_hidden()
+    page.keyboard.press("2")
+    expect_pair(page, two)
+    page.keyboard.press("e")
+    expect(page.get_by_role("button", name="Keep")).to_be_visible()
+    page.keyboard.press("k")
+    expect(page.get_by_role("heading", name="Everything here is reviewed")).to_be_visible()
+    held = [decisions.latest_decision(pair) for pair in (three, one, two)]
+    assert [decision.evidence["seen"] for decision in held if decision] == [True, False, True]
+    assert verdict_of(two) == "keep"
+
+
+def test_the_pairs_of_a_list_are_reviewed_in_its_order_to_its_end(
+    at: Any, scene: Scene, accessible: Any
+) -> None:
+    listed = sorted(
+        (pair for pair in queue_of(scene) if pair.source_preference == "b"),
+        key=lambda pair: -pair.standing.strength,
+    )
+    page = at("review/?queue=list&source_preference=b&order=-strength")
+    for pair in listed:
+        expect_pair(page, pair)
+        page.keyboard.press("s")
+    expect(page.get_by_role("heading", name="End of the queue")).to_be_visible()
+    accessible(page)
+    page.get_by_role("link", name="Begin again").click()
+    expect_pair(page, listed[0])
+    page.get_by_text("The list", exact=True).click()
+    expect(page.get_by_role("navigation", name="Queues")).to_contain_text("Source label B")
+    accessible(page)
+
+
+def test_an_earlier_decision_is_taken_back_from_the_list_of_the_last(at: Any, scene: Scene) -> None:
+    one, two, three, *_ = queue_of(scene)
+    page = at(ALL)
+    page.keyboard.press("f")
+    expect_pair(page, two)
+    page.keyboard.press("d")
+    expect_pair(page, three)
+    page.get_by_text("Your last 2 decisions").click()
+    page.get_by_role("button", name=f"Undo the decision on {prompt_of(one)}").click()
+    expect_pair(page, one)
+    assert [verdict_of(pair) for pair in (one, two)] == ["", "drop"]
+
+
+def test_the_next_pair_is_there_before_the_server_has_answered(
+    at: Any, scene: Scene, page: Page
+) -> None:
+    one, two, three, *_ = queue_of(scene)
+    answered = False
+
+    def slowly(route: Any) -> None:
+        nonlocal answered
+        expect(page.locator("#review[aria-busy] .prompt-scroll .text")).to_have_text(prompt_of(two))
+        expect(page.get_by_role("button", name="Keep")).to_be_disabled()
+        answered = True
+        route.continue_()
+
+    with page.expect_response("**/ahead/**"):
+        at(ALL)
+    page.wait_for_timeout(100)
+    page.route("**/decide/**", slowly)
+    page.keyboard.press("f")
+    expect(page.get_by_role("button", name="Keep")).to_be_enabled()
+    expect_pair(page, two)
+    page.unroute("**/decide/**")
+    page.keyboard.press("k")
+    expect_pair(page, three)
+    assert answered
+    assert [verdict_of(pair) for pair in (one, two)] == ["flip", "keep"]
+
+
 def test_the_focus_stays_on_the_button_from_pair_to_pair(at: Any, scene: Scene) -> None:
     _, two, three, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     page.get_by_role("button", name="Keep").focus()
     page.keyboard.press("Enter")
     expect_pair(page, two)
@@ -128,7 +263,7 @@ def test_markdown_is_formatted_and_can_be_seen_as_it_stands(at: Any, scene: Scen
 
 def test_going_back_gives_the_whole_page(at: Any, scene: Scene) -> None:
     _, two, three, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     page.keyboard.press("s")
     expect_pair(page, two)
     page.keyboard.press("s")
@@ -145,9 +280,9 @@ def test_two_tabs_on_one_pair_the_second_is_shown_how_it_stands(
     at: Any, context: BrowserContext, live_server: Any, scene: Scene
 ) -> None:
     one, two, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     other = context.new_page()
-    other.goto(f"{live_server.url}/datasets/scene/pairs/{one.pk}/")
+    other.goto(f"{live_server.url}/datasets/scene/pairs/{one.pk}/?queue=all")
     other.keyboard.press("d")
     expect_pair(other, two)
     page.keyboard.press("k")
@@ -161,7 +296,7 @@ def test_two_tabs_on_one_pair_the_second_is_shown_how_it_stands(
 
 def test_a_server_that_is_away_is_said_to_be_away(at: Any, scene: Scene, page: Page) -> None:
     one, *_ = queue_of(scene)
-    at("review/")
+    at(ALL)
     page.context.set_offline(True)
     page.keyboard.press("f")
     expect(page.locator("#notices")).to_contain_text("The server cannot be reached")
@@ -177,7 +312,7 @@ def test_without_scripts_the_buttons_do_the_same(
     context = browser.new_context(java_script_enabled=False)
     sign_in(context, live_server, scene.curator)
     page = context.new_page()
-    page.goto(f"{live_server.url}/datasets/scene/review/")
+    page.goto(f"{live_server.url}/datasets/scene/{ALL}")
     page.get_by_role("button", name="Flip").click()
     expect_pair(page, two)
     page.get_by_role("button", name="Undo").click()
@@ -188,7 +323,7 @@ def test_without_scripts_the_buttons_do_the_same(
 
 def test_from_decisions_to_a_file_for_the_trainer(at: Any, scene: Scene, tmp_path: Path) -> None:
     one, two, three, *_ = queue_of(scene)
-    page = at("review/")
+    page = at(ALL)
     page.keyboard.press("f")
     expect_pair(page, two)
     page.keyboard.press("d")

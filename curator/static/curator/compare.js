@@ -32,14 +32,25 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (document.body.classList.contains("no-keys") || isAsking(event)) return;
-  const control = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
-  if (!control || control.disabled) return;
-  event.preventDefault();
+  const key = event.key.toLowerCase();
+  if (left) pressed = key;
+  else if (press(key)) event.preventDefault();
+});
+
+/** Press the control of the key, or go to it where one types; false where there is none. */
+function press(key) {
+  const control = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  if (!control || control.disabled) return false;
+  usePressed(control);
+  return true;
+}
+
+function usePressed(control) {
   if (!control.matches("input, textarea")) return control.click();
   const folded = control.closest("details:not([open])");
   if (folded) folded.open = true;
   control.focus();
-});
+}
 
 /** While the help is open, only its own key does anything. */
 function isAsking(event) {
@@ -121,6 +132,9 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   fetchAhead();
   if (focused) document.querySelector(`[data-key="${CSS.escape(focused)}"]:not(:disabled)`)?.focus();
   document.getElementById("announcer").textContent = review.dataset.announce;
+  const meant = review.dataset.pair === shown ? pressed : null; // pressed before the answer was there, for this pair
+  pressed = shown = null;
+  if (meant) press(meant);
 });
 
 // The next pair is fetched while this one is read. It shows at once when this one is decided or skipped, and waits with its
@@ -128,6 +142,8 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
 
 let fetched = null; // { pair, html }: what follows the pair
 let left = null; // what was shown before, until the answer is there
+let shown = null; // the pair in its place
+let pressed = null; // the last key meanwhile
 
 async function fetchAhead() {
   const { pair, ahead } = document.getElementById("review")?.dataset ?? {};
@@ -149,6 +165,8 @@ function showAhead() {
   left.append(...review.childNodes);
   document.body.append(left);
   review.append(...ahead.childNodes);
+  review.ariaBusy = "true";
+  shown = ahead.dataset.pair;
   for (const control of review.querySelectorAll("button, input")) control.disabled = true;
   applyToggles();
   applyMemory();
@@ -157,7 +175,10 @@ function showAhead() {
 
 function bringBack() {
   if (!left) return;
-  document.getElementById("review").replaceChildren(...left.childNodes);
+  const review = document.getElementById("review");
+  review.replaceChildren(...left.childNodes);
+  review.ariaBusy = null;
+  pressed = shown = null;
   forgetLeft();
 }
 
