@@ -1,15 +1,15 @@
 """The queues of review that a dataset has, and the one that an address asks for."""
 
-from django.db.models import Q
 from django.http import QueryDict
 
 from annotations import filters, queue
 from annotations.models import Dataset, SavedView
 from annotations.queue import LIST, VIEW, Queue
 from curator.lib.refusals import Refusal
+from scoring import sampling
 from scoring.models import ReviewSample, SampledPair
 
-AUDIT = "audit"
+AUDIT = sampling.AUDIT
 MOST_VIEWS = 20
 MADE = {
     "flipped": queue.flipped,
@@ -69,7 +69,7 @@ def audit(dataset: Dataset) -> Queue | None:
         "Random audit",
         "Drawn at random: what people decide on it says how many labels are wrong.",
         SampledPair.objects.filter(sample=sample),
-        Q(pair__standing__decided_by__in=queue.BY_HAND),
+        sampling.WAITS,
         by="position",
     )
 

@@ -10,7 +10,7 @@ from annotations import access, permissions
 from annotations.models import Dataset
 from annotations.views import labelling
 from curator.requests import SignedInRequest, wants_fragment
-from scoring import alerts, figures, leanings, overviews, reports
+from scoring import alerts, figures, leanings, overviews, reports, sampling
 from scoring.counting import Counted
 from scoring.models import Flag, ScoringRun
 
@@ -77,7 +77,7 @@ def _found(run: ScoringRun, sources: list[overviews.SecondSource]) -> dict[str, 
         "map": figures.strength_spread_map(run),
     }
     context: dict[str, Any] = {
-        "noise": overviews.noise_of(run),
+        "noise": sampling.noise_of(run),
         "bars": overviews.bars_of(run),
         "bands": overviews.bands_of(run),
         "only": overviews.labels_only(run),
