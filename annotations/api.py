@@ -6,19 +6,38 @@ from django.db.models import Count, Prefetch, QuerySet
 from django.http import Http404
 from ninja import Field, Router, Schema
 
-from annotations import access, blind, changes, labelling, leasing, tagging
+from annotations import (
+    access,
+    blind,
+    changes,
+    labelling,
+    launch,
+    leasing,
+    policies,
+    policy_book,
+    proposals,
+    tagging,
+)
 from annotations.changes import Moment
-from annotations.models import Dataset, Role, Snapshot, SnapshotTag
+from annotations.models import Dataset, DecisionBatch, Role, Snapshot, SnapshotTag
 from annotations.permissions import CURATING
 from annotations.schemas import (
     AnswerIn,
+    ApplyIn,
+    BatchOut,
+    DecideIn,
     FeedbackOut,
     KeptOut,
     LeaseOut,
     NextOut,
+    PolicyIn,
+    PolicyOut,
+    PreviewOut,
+    RestoreIn,
     SnapshotCardOut,
     SnapshotOut,
     TagIn,
+    VerdictIn,
     next_of,
 )
 from curator.lib.refusals import Refusal
@@ -27,10 +46,12 @@ from curator.requests import TokenRequest
 datasets_router = Router(tags=["datasets"])
 labelling_router = Router(tags=["labelling"])
 snapshots_router = Router(tags=["snapshots"])
+decisions_router = Router(tags=["decisions"])
 router = Router()
 router.add_router("", datasets_router)
 router.add_router("", labelling_router)
 router.add_router("", snapshots_router)
+router.add_router("", decisions_router)
 
 
 class DatasetOut(Schema):
@@ -159,3 +180,115 @@ def _before(newer: Moment) -> Snapshot:
     if found is None:
         raise Refusal("There is no earlier snapshot to compare with: freeze one.")
     return found
+
+
+# --- Many decisions at once -----------------------------------------------------------------------
+
+
+@decisions_router.get(
+    "/datasets/{slug:slug}/policies", response=list[PolicyOut], summary="Policies and presets"
+)
+def list_policies(request: TokenRequest, slug: str) -> list[Any]:
+    """The latest version of each policy that was kept, then the presets."""
+    dataset = access.dataset_to_curate(request.auth, slug)
+    return [policy_book.as_json(entry) for entry in policy_book.entries(dataset)]
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/policies/preview",
+    response=PreviewOut,
+    summary="What a policy would do now",
+)
+def preview_policy(request: TokenRequest, slug: str, wanted: PolicyIn) -> dict[str, Any]:
+    dataset = access.dataset_to_curate(request.auth, slug)
+    return proposals.preview(dataset, _policy(dataset, wanted)).as_dict()
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/policies/apply", response={202: BatchOut}, summary="Apply a policy"
+)
+def apply_policy(request: TokenRequest, slug: str, wanted: ApplyIn) -> DecisionBatch:
+    """A version of it is kept. People are not overruled, and to apply it again changes nothing."""
+    dataset = access.dataset_to_curate(request.auth, slug)
+    return launch.start_policy(
+        dataset=dataset,
+        policy=_policy(dataset, wanted),
+        by=request.auth,
+        expected=wanted.expected,
+        reason=wanted.reason,
+    )
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/decide/preview",
+    response=PreviewOut,
+    summary="What one verdict on all pairs of a filter would do now",
+)
+def preview_verdict(request: TokenRequest, slug: str, wanted: VerdictIn) -> dict[str, Any]:
+    dataset = access.dataset_to_curate(request.auth, slug)
+    return proposals.preview_bulk(dataset, wanted.bulk()).as_dict()
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/decide",
+    response={202: BatchOut},
+    summary="Give all pairs of a filter one verdict",
+)
+def decide(request: TokenRequest, slug: str, wanted: DecideIn) -> DecisionBatch:
+    """Ask for the batch until its status is `done` or `failed`; all pairs change at once, or
+    none."""
+    return launch.start_bulk(
+        dataset=access.dataset_to_curate(request.auth, slug),
+        bulk=wanted.bulk(),
+        by=request.auth,
+        expected=wanted.expected,
+        reason=wanted.reason,
+    )
+
+
+@decisions_router.get(
+    "/datasets/{slug:slug}/batches",
+    response=list[BatchOut],
+    summary="The last hundred batches, newest first",
+)
+def batches(request: TokenRequest, slug: str) -> QuerySet[DecisionBatch]:
+    dataset = access.dataset_to_curate(request.auth, slug)
+    return dataset.batches.select_related("policy", "undone_by")[:100]
+
+
+@decisions_router.get(
+    "/datasets/{slug:slug}/batches/{int:batch_id}",
+    response=BatchOut,
+    summary="A batch, and how far it is",
+)
+def batch(request: TokenRequest, slug: str, batch_id: int) -> DecisionBatch:
+    return access.batch_to_watch(request.auth, slug, batch_id)
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/batches/{int:batch_id}/undo",
+    response={202: BatchOut},
+    summary="Take a batch back",
+)
+def undo_batch(request: TokenRequest, slug: str, batch_id: int) -> DecisionBatch:
+    """What held before holds again, but for pairs that were decided again since. The undo of an
+    undo brings it back."""
+    found = access.batch_to_watch(request.auth, slug, batch_id)
+    return launch.start_undo(batch=found, by=request.auth)
+
+
+@decisions_router.post(
+    "/datasets/{slug:slug}/snapshots/{called}/restore",
+    response={202: BatchOut},
+    summary="Let the decisions of an old snapshot hold again",
+)
+def restore(request: TokenRequest, slug: str, called: str, wanted: RestoreIn) -> DecisionBatch:
+    """Pairs that came after it are left as they are."""
+    found = _snapshot(access.dataset_to_curate(request.auth, slug), called)
+    return launch.start_restore(snapshot=found, by=request.auth, reason=wanted.reason)
+
+
+def _policy(dataset: Dataset, wanted: PolicyIn) -> policies.Policy:
+    if isinstance(wanted.policy, str):
+        return policy_book.called(dataset, wanted.policy)
+    return policy_book.given(wanted.policy)

@@ -97,9 +97,13 @@ def run(row: DecisionBatch) -> None:
             row,
             total=progress.total,
             done=progress.total,
-            counts=dict(tally.counts),
-            passed_over={reason: n for reason, n in tally.passed_over.items() if n},
+            counts=_nonzero(tally.counts),
+            passed_over=_nonzero(tally.passed_over),
         )
+
+
+def _nonzero(counts: Counter[str]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
 
 
 def in_words(row: DecisionBatch) -> str:
@@ -113,6 +117,17 @@ def in_words(row: DecisionBatch) -> str:
     if row.done >= row.total:
         return "All pairs are gone through; the database is making sure of them."
     return f"{row.done:,} of {row.total:,} pairs; they show all at once at the end."
+
+
+def as_dict(row: DecisionBatch) -> dict[str, Any]:
+    """What the batch did, in plain JSON values."""
+    return {
+        "batch": row.pk,
+        "status": row.status,
+        "decided": row.decided,
+        "counts": row.counts,
+        "passed_over": row.passed_over,
+    }
 
 
 # --- In bulk and by policy ------------------------------------------------------------------------

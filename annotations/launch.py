@@ -94,7 +94,7 @@ def start_bulk(
         verdict=bulk.verdict,
         label_probability=bulk.probability,
         overrules_people=bulk.overrules_people,
-        expected=dict(expected or {}),
+        expected=proposals.check_expected(expected or {}),
         reason=reason,
     )
 
@@ -116,7 +116,7 @@ def start_policy(
             by,
             kind=DecisionBatch.Kind.POLICY,
             policy=policy_book.keep(dataset=dataset, policy=policy, by=by),
-            expected=dict(expected or {}),
+            expected=proposals.check_expected(expected or {}),
             reason=reason,
         )
 
@@ -131,20 +131,29 @@ def start_undo(*, batch: DecisionBatch, by: User | None, reason: str = "") -> De
     """
     if by is not None:
         permissions.check_can_curate(by, batch.dataset)
-    if batch.status != DecisionBatch.Status.DONE:
-        raise Conflict(f"Batch {batch.pk} has changed nothing: it is {batch.get_status_display()}.")
-    earlier = DecisionBatch.objects.filter(undoes=batch).first()
+    Dataset.objects.select_for_update(no_key=True).get(pk=batch.dataset_id)
+    earlier = check_undo(batch)
     if earlier is None:
         return _start_batch(
             batch.dataset, by, kind=DecisionBatch.Kind.UNDO, undoes=batch, reason=reason
         )
-    if earlier.is_over:
-        _check_none_at_work(batch.dataset)
-    if work.requeue(earlier):
-        ring_on_commit(DECIDE_BATCH, batch_id=earlier.pk)
-        earlier.refresh_from_db()
-        return earlier
-    raise Conflict(_undone_already(batch, earlier))
+    _check_none_at_work(batch.dataset)
+    work.requeue(earlier)
+    ring_on_commit(DECIDE_BATCH, batch_id=earlier.pk)
+    earlier.refresh_from_db()
+    return earlier
+
+
+def check_undo(batch: DecisionBatch) -> DecisionBatch | None:
+    """The undo that failed before and can be tried again, or None. Raises Conflict where the batch
+    cannot be taken back."""
+    if batch.status != DecisionBatch.Status.DONE:
+        raise Conflict(f"Batch {batch.pk} has changed nothing: it is {batch.get_status_display()}.")
+    earlier = DecisionBatch.objects.filter(undoes=batch).first()
+    again = (DecisionBatch.Status.FAILED, DecisionBatch.Status.CANCELLED)
+    if earlier is not None and earlier.status not in again:
+        raise Conflict(_undone_already(batch, earlier))
+    return earlier
 
 
 def start_restore(
@@ -160,7 +169,7 @@ def start_restore(
         by,
         kind=DecisionBatch.Kind.RESTORE,
         snapshot=snapshot,
-        expected=dict(expected or {}),
+        expected=proposals.check_expected(expected or {}),
         reason=reason,
     )
 

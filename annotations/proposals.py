@@ -48,7 +48,8 @@ REASONS: Mapping[str, str] = {
     DECIDED: "decided by a policy already, so not put forward",
     SAME: "stand so already",
     "since": "decided again since",
-    "now": "standing so now",
+    "now": "stand so already",
+    "later": "came after the snapshot",
 }
 TRAINED_ON = ("a", "b")  # the labels that a file for training can hold
 OF_DECISIONS = ("status", "decided_by", "decided")
@@ -112,6 +113,18 @@ def check_bulk(verdict: str, probability: float | None) -> None:
         raise CannotPropose("Softening, and only softening, needs the probability of the label.")
     if probability is not None and not 0 <= probability <= 1:
         raise CannotPropose("The probability of the label lies from 0 to 1.")
+
+
+def check_expected(expected: Mapping[str, Any]) -> dict[str, Any]:
+    """What a preview gave, as it comes back from a browser or a program. Raises CannotPropose."""
+    last = expected.get("last_decision", 0)
+    counts = [expected.get(name, {}) for name in COMPARED]
+    numbers = [last, *(n for each in counts if isinstance(each, dict) for n in each.values())]
+    is_whole = all(type(number) is int and 0 <= number < 2**62 for number in numbers)
+    if not is_whole or not all(isinstance(each, dict) for each in counts):
+        raise CannotPropose("What was expected cannot be read: take it from a preview as it is.")
+    known = (*COMPARED, "last_decision")
+    return {name: expected[name] for name in known if name in expected}
 
 
 def acting(rows: Standings) -> Standings:

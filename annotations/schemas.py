@@ -8,8 +8,13 @@ from ninja import Field, Schema
 from pydantic import ConfigDict
 
 from annotations import blind, describing, labelling, leasing, tagging
-from annotations.models import Annotator, Dataset, Lease, Occasion, Snapshot
+from annotations.conditions import parse_clauses
+from annotations.fields import Use
+from annotations.models import Annotator, Dataset, DecisionBatch, Lease, Occasion, Snapshot
+from annotations.proposals import Bulk
+from curator.lib.refusals import Refusal
 
+Expected = dict[str, dict[str, int] | int]
 Side = Literal["first", "second"]
 Choice = Literal["first", "second", "tie", "both_bad", "skip"]
 
@@ -184,3 +189,107 @@ def _progress(annotator: Annotator, *, afresh: bool = False) -> ProgressOut:
         is_more_left=found.is_more_left,
         practice_left=found.practice_left,
     )
+
+
+class PolicyOut(Schema):
+    name: str
+    note: str = Field(description="What it is for.")
+    rules: list[dict[str, Any]] = Field(description="The policy language, in the order tried.")
+    digest: str = Field(description="Of the rules, SHA-256.")
+    is_preset: bool = Field(description="Whether it comes with Curator, unchanged.")
+    version: int | None = Field(description="The version that was kept; null for none.")
+
+
+class PolicyIn(Schema):
+    """A policy by its name, or its rules. What is misspelt is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    policy: str | dict[str, Any] = Field(description="The name of a policy, or one in full.")
+
+
+class ApplyIn(PolicyIn):
+    expected: Expected = Field(
+        default={}, description="As the preview gave it: refused where it is no longer so."
+    )
+    reason: str = Field(default="", max_length=2000, description="Why, for the batch.")
+
+
+class VerdictIn(Schema):
+    """One verdict on all pairs of a filter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    where: list[dict[str, Any]] = Field(description="Conditions that all hold; none: every pair.")
+    verdict: str = Field(description="keep, flip, soften, tie, drop, a or b.")
+    probability: float | None = Field(
+        default=None, description="Of the source's label, to soften to."
+    )
+    overrules_people: bool = Field(
+        default=False, description="Also pairs that a person has decided."
+    )
+
+    def bulk(self) -> Bulk:
+        """Raises Refusal for conditions that cannot be read."""
+        clauses, problems = parse_clauses(self.where, use=Use.EXPLORE)
+        if problems:
+            raise Refusal(f"The filter cannot be read: {' '.join(problems)}")
+        return Bulk(tuple(clauses), self.verdict, self.probability, self.overrules_people)
+
+
+class DecideIn(VerdictIn):
+    expected: Expected = Field(
+        default={}, description="As the preview gave it: refused where it is no longer so."
+    )
+    reason: str = Field(default="", max_length=2000, description="Why, for the decisions.")
+
+
+class RestoreIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=2000, description="Why, for the batch.")
+
+
+class PreviewOut(Schema):
+    pairs: int = Field(description="Pairs that were gone through.")
+    counts: dict[str, int] = Field(description="Pairs that would change, by verdict, and queue.")
+    passed_over: dict[str, int] = Field(description="Pairs that would not, by reason.")
+    left: int = Field(description="Pairs that meet no rule, or one that leaves them.")
+    rules: list[dict[str, dict[str, int]]] = Field(description="The same of each rule.")
+    trained_on: dict[str, int] = Field(description="Pairs in a file for training: before, after.")
+    mean_strength: dict[str, float | None] = Field(
+        description="Of those, towards the label that holds: before, after."
+    )
+    warnings: list[str] = Field(description="What deserves a second thought, a sentence each.")
+    expected: dict[str, Any] = Field(description="Send it with the order to do it.")
+
+
+class BatchOut(Schema):
+    id: int
+    kind: str = Field(description="bulk, policy, restore or undo.")
+    status: str = Field(description="queued, running, done, failed or cancelled.")
+    problem: str = Field(description="Why it failed; else empty. Then nothing was changed.")
+    total: int = Field(description="Pairs to go through.")
+    done: int = Field(description="Pairs gone through; they show all at once at the end.")
+    counts: dict[str, int] = Field(description="Decisions by verdict, and pairs put forward.")
+    passed_over: dict[str, int] = Field(description="Pairs left as they were, by reason.")
+    actor: str = Field(description="Who had it done.")
+    reason: str = Field(description="Why, as they said.")
+    policy: str | None = Field(description="The digest of the policy's rules; else null.")
+    undoes: int | None = Field(description="The batch that it takes back; else null.")
+    undone_by: int | None = Field(description="The batch that has taken it back; else null.")
+    queued_at: datetime
+    finished_at: datetime | None = Field(description="Null until it is over.")
+
+    @staticmethod
+    def resolve_policy(row: DecisionBatch) -> str | None:
+        return row.policy.digest if row.policy else None
+
+    @staticmethod
+    def resolve_undoes(row: DecisionBatch) -> int | None:
+        return row.undoes_id
+
+    @staticmethod
+    def resolve_undone_by(row: DecisionBatch) -> int | None:
+        later = getattr(row, "undone_by", None)
+        return later.pk if later and later.status == DecisionBatch.Status.DONE else None
