@@ -17,7 +17,7 @@ from django.utils import timezone
 from annotations.models import Dataset, PreferencePair
 from curator.lib import work
 from curator.lib.batches import batches
-from scoring import embedding
+from scoring import embedding, topics
 from scoring.core import places
 from scoring.core.places import PromptMap
 from scoring.core.topics import asked, name_topics
@@ -68,9 +68,9 @@ def _make_anew(row: TopicMap, backbone: Backbone, ids: list[int]) -> None:
     sample = _evenly(ids, places.sample_for(clusters))
     vectors = _vectors_of(row, backbone, sample)
     found = places.fit(vectors, np.random.default_rng(SEED), clusters=clusters)
-    topics = found.topics[found.places(vectors)[0]]
+    topic_of = found.topics[found.places(vectors)[0]]
     before = max((topic["number"] for topic in row.topics), default=-1) + 1
-    names = _names(row, sample, topics)
+    names = _names(row, sample, topic_of)
     numbered = PromptMap(found.compression, found.centroids, found.topics + np.int32(before))
     new = [{"number": before + i, "name": name, "pairs": 0} for i, name in enumerate(names)]
     old = PairPlace.objects.filter(dataset=row.dataset_id)
@@ -113,13 +113,13 @@ def _prompts(ids: list[int]) -> dict[int, Any]:
     return dict(rows)
 
 
-def _names(row: TopicMap, sample: list[int], topics: npt.NDArray[np.int32]) -> list[str]:
+def _names(row: TopicMap, sample: list[int], topic_of: npt.NDArray[np.int32]) -> list[str]:
     """The names of topics 0, 1, …, from what the sample's prompts ask."""
     texts: list[list[str]] = []
-    for number in range(int(topics.max()) + 1):
-        members = [sample[i] for i in np.flatnonzero(topics == number)]
+    for number in range(int(topic_of.max()) + 1):
+        members = [sample[i] for i in np.flatnonzero(topic_of == number)]
         some = _prompts(_evenly(members, TEXTS_OF_NAME))
-        texts.append([asked(some[pk]) for pk in sorted(some)])
+        texts.append(list({asked(some[pk]): None for pk in sorted(some)}))  # each prompt once
         work.renew(row)
     return name_topics(texts)
 
@@ -131,14 +131,10 @@ def _place_new(row: TopicMap, backbone: Backbone) -> None:
     """Place the pairs without a place, also those that came while others were placed."""
     assert row.fitted is not None
     found = PromptMap.from_bytes(bytes(row.fitted))
-    while ids := _without_place(row.dataset):
+    missing = topics.without_place(row.dataset).order_by("pair").values_list("pair", flat=True)
+    while ids := list(missing.all()):
         for some in batches(ids, CHUNK):
             _place_some(row, found, some, _read(row, backbone, some))
-
-
-def _without_place(dataset: Dataset) -> list[int]:
-    rows = dataset.standings.filter(pair__prompt_place__isnull=True)
-    return list(rows.order_by("pair").values_list("pair", flat=True))
 
 
 def _place_some(
@@ -156,13 +152,13 @@ def _place_some(
 
 
 def _set_topics(
-    dataset: Dataset, ids: npt.NDArray[np.int64], topics: npt.NDArray[np.int32]
+    dataset: Dataset, ids: npt.NDArray[np.int64], topic_of: npt.NDArray[np.int32]
 ) -> None:
     """Let standings say their topic. They are locked in the order in which all lock them."""
     standings = dataset.standings.filter(pk__in=ids.tolist())
     list(standings.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
-    for number in np.unique(topics):
-        theirs = ids[topics == number].tolist()
+    for number in np.unique(topic_of):
+        theirs = ids[topic_of == number].tolist()
         dataset.standings.filter(pk__in=theirs).update(topic=int(number))
 
 
@@ -170,5 +166,6 @@ def _counted(row: TopicMap) -> list[dict[str, Any]]:
     """The topics that pairs are of, the largest first."""
     rows: Any = row.dataset.standings.filter(topic__isnull=False).order_by().values_list("topic")
     counts = dict(rows.annotate(Count("pk")))
-    topics = [{**topic, "pairs": counts.get(topic["number"], 0)} for topic in row.topics]
-    return sorted(filter(lambda topic: topic["pairs"], topics), key=lambda topic: -topic["pairs"])
+    all_topics = [{**topic, "pairs": counts.get(topic["number"], 0)} for topic in row.topics]
+    kept = [topic for topic in all_topics if topic["pairs"]]
+    return sorted(kept, key=lambda topic: -topic["pairs"])

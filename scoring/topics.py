@@ -4,11 +4,12 @@ Finding takes the backbone and happens on the device (`placing`); nothing here l
 """
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
-from annotations.models import Dataset
+from annotations.models import Dataset, PairStanding
 from curator.lib import work
 from curator.lib.refusals import Refusal
-from scoring.models import Ensemble, TopicMap
+from scoring.models import Ensemble, PairPlace, TopicMap
 
 
 class NoBackbone(Refusal):
@@ -59,7 +60,13 @@ def want(dataset: Dataset, *, by: Ensemble | None = None) -> TopicMap | None:
 
 def lacks_places(dataset: Dataset) -> bool:
     """Whether a pair came since pairs were placed last."""
-    return dataset.standings.filter(pair__prompt_place__isnull=True).exists()
+    return without_place(dataset).exists()
+
+
+def without_place(dataset: Dataset) -> "QuerySet[PairStanding]":
+    """The pairs that came since pairs were placed last."""
+    places = PairPlace.objects.filter(pair=OuterRef("pair"))
+    return dataset.standings.filter(~Exists(places))
 
 
 def _new(dataset: Dataset, reader: Ensemble) -> TopicMap | None:

@@ -13,7 +13,7 @@ from scoring.core import topics
 from scoring.core.topics import Codes, Compression, Floats, Int32s, Vectors
 
 MOST_CLUSTERS = 1024
-PROMPTS_OF_TOPIC = 40  # on average, of as many topics as are told apart
+PROMPTS_OF_TOPIC = 20  # different ones, on average: fewer share no words to name them by
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def fit(vectors: Vectors, generator: np.random.Generator, *, clusters: int) -> P
     codes = compression.codes(vectors)
     assignments, centroids = topics.cluster(codes, clusters, generator)
     sizes = np.bincount(assignments, minlength=len(centroids)).astype(np.int64)
-    most = min(topics.MOST_TOPICS, max(1, len(vectors) // PROMPTS_OF_TOPIC))
+    prompts = len(np.unique(codes, axis=0))
+    most = min(topics.MOST_TOPICS, max(1, prompts // PROMPTS_OF_TOPIC))
     return PromptMap(compression, centroids, topics.topics_of(centroids, sizes, most=most))
 
 
