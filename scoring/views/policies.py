@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import trigger_client_event
@@ -30,6 +31,7 @@ from curator.requests import SignedInRequest, wants_fragment
 from scoring import topics
 
 KEEP = ("save", "apply")
+LONGEST_ID = 18
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def preview(request: SignedInRequest, slug: str) -> HttpResponse:
     context = {
         "dataset": dataset,
         "form": form,
+        "form_url": _editor_of(request, dataset),
         "rules": offering.rules_of(form.draft, form.reading, {}),
         "is_live": True,
         **_shown(dataset, form.reading.policy),
@@ -171,6 +174,7 @@ def _editor(
         "form_url": request.path,
     }
     if wants_fragment(request):
+        context["is_swapped"] = True
         response = render(request, "scoring/_policy_form.html", context)
         return trigger_client_event(response, "policy-changed", after="settle")
     if request.method == "POST":
@@ -189,7 +193,15 @@ def _beginning(request: HttpRequest, saved: Policy | None) -> Draft:
     if saved is not None:
         return composing.of_policy(policy_book.read(saved))
     preset = PRESETS.get(request.GET.get("preset", ""))
-    return composing.of_policy(preset) if preset else Draft()
+    return composing.of_policy(preset) if preset else Draft("new policy")
+
+
+def _editor_of(request: HttpRequest, dataset: Dataset) -> str:
+    """The editor that the preview stands beside: of a kept version, or of a new policy."""
+    kept = request.POST.get("version", "")
+    if kept.isdecimal() and len(kept) <= LONGEST_ID:
+        return reverse("scoring:policy", args=[dataset.slug, int(kept)])
+    return reverse("scoring:policy-new", args=[dataset.slug])
 
 
 def _submitted(request: HttpRequest) -> Submission:

@@ -24,7 +24,7 @@ def at(
     sign_in(context, live_server, scene.curator)
     preferring = scene.dataset.standings.filter(source_preference__in=["a", "b"])
     ids = list(preferring.order_by("pk").values_list("pk", flat=True))
-    scene.dataset.standings.update(flag="clear")
+    scene.dataset.standings.update(flag="clear", strength=0.5)
     scene.dataset.standings.filter(pk__in=ids[:FLIPPED]).update(flag="flipped", strength=-1.25)
     doubtful = ids[FLIPPED : FLIPPED + AMBIGUOUS]
     scene.dataset.standings.filter(pk__in=doubtful).update(flag="ambiguous", strength=0.0)
