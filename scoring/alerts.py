@@ -10,12 +10,13 @@ from urllib.parse import urlencode
 from django.urls import NoReverseMatch, reverse
 
 from annotations import commenting
-from annotations.models import Dataset, Import, PairStanding
+from annotations.models import Dataset, Import
 from curator import presence
 from curator.lib import work
 from curator.lib.work import Work
-from scoring import counting
-from scoring.models import DatasetFigures, ReviewSample, ScoringRun, TrainingRun
+from curator.templatetags.curator import percent
+from scoring import counting, sampling
+from scoring.models import DatasetFigures, ScoringRun, TrainingRun
 from scoring.reports import Standing
 
 STRONG_CONFOUND = 0.3  # of Spearman's rank correlation
@@ -137,7 +138,7 @@ def _runs(seen: Looked) -> Iterator[Alert]:
         else:
             yield Alert(
                 Severity.LATER,
-                f"Run {row.pk} is {row.get_status_display()}: {row.share_done:.0%} is scored.",
+                f"Run {row.pk} is {row.get_status_display()}: {percent(row.share_done)} is scored.",
                 address,
                 "Watch it",
             )
@@ -172,7 +173,7 @@ def _figures(seen: Looked) -> Iterator[Alert]:
     if counted is not None and counted.is_current:
         return
     row = DatasetFigures.objects.filter(dataset=seen.dataset).first()
-    if row is None or row.is_over and row.status != Work.Status.FAILED:
+    if row is None or (row.is_over and row.status != Work.Status.FAILED):
         return
     if row.status == Work.Status.FAILED:
         words = f"The figures could not be counted. {row.problem}"
@@ -221,8 +222,8 @@ def _doubtful_models(seen: Looked) -> Iterator[Alert]:
     if summary.get("cut_by") == "review budget":
         yield Alert(
             Severity.MISLEADS,
-            f"The models agree with only {summary['accuracy']:.0%} of the labels, so their flags "
-            f"are a queue for review and no count of wrong labels.",
+            f"The models agree with only {percent(summary['accuracy'])} of the labels, so their "
+            f"flags are a queue for review and no count of wrong labels.",
             seen.to("scoring:ensembles"),
             "Train or register others",
         )
@@ -275,11 +276,10 @@ def _samples(seen: Looked) -> Iterator[Alert]:
     """A review sample of which little is left."""
     if seen.run is None:
         return
-    sample = ReviewSample.objects.filter(run=seen.run).first()
+    sample = sampling.sample_of(seen.run)
     if sample is None or not sample.size:
         return
-    by_people = PairStanding.DecidedBy.PERSON
-    left = sample.size - sample.rows.filter(pair__standing__decided_by=by_people).count()
+    left = sampling.left(sample)
     if 0 < left <= (1 - NEARLY) * sample.size:
         yield Alert(
             Severity.WAITS,
