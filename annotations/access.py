@@ -17,6 +17,7 @@ from annotations.models import (
     Policy,
     PreferencePair,
     Round,
+    SavedView,
     Snapshot,
 )
 from curator.models import User
@@ -59,6 +60,15 @@ def pair_to_curate(user: User, slug: str, pair_id: int) -> PreferencePair:
     found = dataset_to_curate(user, slug)
     return get_object_or_404(
         PreferencePair.objects.select_related("standing__decision"), dataset=found, pk=pair_id
+    )
+
+
+def view_to_open(user: User, slug: str, view_id: int) -> SavedView:
+    """A saved view, also one that is off the list."""
+    return get_object_or_404(
+        SavedView.objects.select_related("dataset"),
+        dataset=dataset_to_curate(user, slug),
+        pk=view_id,
     )
 
 

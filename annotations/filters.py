@@ -6,7 +6,7 @@ flat as that stands as JSON under `where`.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import Any
@@ -26,9 +26,9 @@ from annotations.conditions import (
     parse_clauses,
     quoted,
 )
-from annotations.fields import NONE, Field, Kind, Use, fields_for
+from annotations.fields import FLAGS, NONE, Field, Kind, Use, fields_for
 
-__all__ = ["ORDERS", "Chip", "Filter", "Order", "from_json", "from_query", "where"]
+__all__ = ["ORDERS", "Chip", "Filter", "Order", "from_json", "from_query", "from_stored", "where"]
 
 WHERE = "where"
 ORDER = "order"
@@ -186,6 +186,31 @@ def from_json(given: object, *, order: str = DEFAULT_ORDER) -> Filter:
     return Filter(tuple(clauses), order, tuple(map(_sentence, problems)))
 
 
+def from_stored(stored: Mapping[str, Any]) -> Filter:
+    """The filter that a round keeps: conditions, or, where it was made before there were any, one
+    value or several of each thing that could be asked then."""
+    if "conditions" in stored or not stored:
+        return from_json(stored.get("conditions", []))
+    given: list[dict[str, Any]] = []
+    low, high = stored.get("strength_from"), stored.get("strength_to")
+    flags = stored.get("flags") or []
+    if not flags and (low, high) != (None, None):
+        flags = [name for name in FLAGS if name not in (NONE, "unscored")]  # labels alone
+    if flags:
+        given.append({"field": "flag", "is": flags})
+    given += [
+        {"field": field, operator: value}
+        for field, operator, value in (
+            ("strength", "at_least", low),
+            ("strength", "at_most", high),
+            ("status", "is", stored.get("status")),
+            ("text", "contains", stored.get("text")),
+        )
+        if value not in (None, "")
+    ]
+    return from_json(given)
+
+
 # Reading addresses
 
 
@@ -202,6 +227,8 @@ def _read(
     it can list any."""
     if not given:
         return []
+    if operator in LISTS and asked.choices:
+        given = [name for text in given for name in text.split(",") if name]
     values = [_value(asked, text) for text in given]
     found: list[Clause] = []
     for value in [values] if operator in LISTS else values:

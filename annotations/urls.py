@@ -8,6 +8,7 @@ from annotations.views import (
     labelling,
     labelling_setup,
     people,
+    saved_views,
     snapshots,
     team,
 )
@@ -41,6 +42,13 @@ urlpatterns = [
         "datasets/<slug:slug>/people/<int:membership_id>/link/",
         people.new_link,
         name="people-link",
+    ),
+    path("datasets/<slug:slug>/views/save/", saved_views.save, name="view-save"),
+    path(
+        "datasets/<slug:slug>/views/<int:view_id>/rename/", saved_views.rename, name="view-rename"
+    ),
+    path(
+        "datasets/<slug:slug>/views/<int:view_id>/retire/", saved_views.retire, name="view-retire"
     ),
     path("datasets/<slug:slug>/team/", team.index, name="team"),
     path("datasets/<slug:slug>/team/own/", team.own, name="own-figures"),

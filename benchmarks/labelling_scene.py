@@ -14,12 +14,12 @@ from typing import Any
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 
-from annotations import blind
+from annotations import blind, filters
+from annotations.filters import Filter
 from annotations.models import Dataset, Label, Lease, Membership, Role, Round, RoundPair
 from curator import tokens
 from curator.models import User
 from scoring import launch, tasks
-from scoring.exploring import Filters
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 EVERYBODY_WANTS = "the"  # a word of many pairs, for a round that is labelled to its end
@@ -37,12 +37,12 @@ def prepare(slug: str, people: int, labels: int) -> None:
         Membership.objects.get_or_create(
             dataset=dataset, user=user, defaults={"role": Role.ANNOTATOR}
         )
-    for name, wanted, filters in (
-        ("several labels a pair", labels, Filters(text=EVERYBODY_WANTS)),
-        ("everything", 1, Filters()),
+    for name, wanted, asked in (
+        ("several labels a pair", labels, filters.from_stored({"text": EVERYBODY_WANTS})),
+        ("everything", 1, Filter()),
     ):
         row = launch.start_round(
-            dataset=dataset, name=name, by=None, labels_per_pair=wanted, filters=filters
+            dataset=dataset, name=name, by=None, labels_per_pair=wanted, filters=asked
         )
         tasks.fill_round(round_id=row.pk)
         while not row.is_over:  # a worker may have been faster

@@ -1,12 +1,15 @@
 """The forms of this app's pages. They check what the user typed; the work is done elsewhere."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from django import forms
 from django.conf import settings
 from django.http import QueryDict
 
-from annotations import rounds
+from annotations import conditions, filters, rounds
+from annotations.fields import Field, Kind, Use, fields_for
+from annotations.filters import Filter
 from annotations.forms import (
     PERSONS_VERDICTS,
     BoundedKeys,
@@ -14,52 +17,108 @@ from annotations.forms import (
     PersonField,
     members_of,
 )
-from annotations.models import Dataset, Verdict
+from annotations.models import Dataset
 from curator.lib.work import Work
 from curator.models import User
-from scoring import comparing, exploring, launch
+from scoring import comparing, launch
 from scoring.core.options import SWITCH, Attention, EngineOptions
-from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
+from scoring.models import Checkpoint, Ensemble, Mode, Precision, ScoreAt, ScoringRun
 
-FLAG_CHOICES = [
-    ("", "any flag"),
-    *Flag.choices,
-    (exploring.UNFLAGGED, "prefers neither"),
-    (exploring.UNSCORED, "not scored yet"),
-]
-STATUS_CHOICES = [
-    ("", "any status"),
-    (exploring.UNDECIDED, "undecided"),
-    *((v.value, v.label) for v in (Verdict.KEEP, Verdict.FLIP, Verdict.TIE, Verdict.DROP)),
-]
-ORDER_CHOICES = [(order.name, order.shown_name) for order in exploring.ORDERS.values()]
+ORDER_CHOICES = [(order.name, order.shown_name) for order in filters.ORDERS.values()]
 
 
-class ExploreForm(forms.Form):
-    """Every field is optional; what is wrong is said beside the field and left out of the
-    filter."""
+ANY = "any"
+SHOWN_FIELDS = ("flag", "status", "strength", "text")  # the others stand under “More filters”
+RANGES = (("_from", "from"), ("_to", "to"))
 
-    flag = forms.ChoiceField(choices=FLAG_CHOICES, required=False)
-    status = forms.ChoiceField(choices=STATUS_CHOICES, required=False)
-    text = forms.CharField(required=False, max_length=200)
-    strength_from = forms.FloatField(required=False, label="Strength from")
-    strength_to = forms.FloatField(required=False, label="Strength to")
-    order = forms.ChoiceField(choices=ORDER_CHOICES, required=False)
 
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        low, high = self.cleaned_data.get("strength_from"), self.cleaned_data.get("strength_to")
-        if low is not None and high is not None and low > high:
-            self.add_error("strength_to", f"Less than {low:g}.")
-        return cleaned
+class FilterForm(forms.Form):
+    """The filter of a list of pairs, to be changed: a field for everything that can be asked for,
+    by the names that addresses have. What no field can show is `kept`."""
 
-    def filters(self) -> exploring.Filters:
-        """The filter that the valid fields ask for."""
-        self.full_clean()
-        given = {
-            name: value for name, value in self.cleaned_data.items() if value not in ("", None)
+    def __init__(
+        self, wanted: Filter, *, topics: Mapping[int, str] | None = None, ordered: bool = False
+    ) -> None:
+        query = QueryDict(wanted.as_query())
+        self.kept: list[tuple[str, str]] = []
+        self._topics = topics or {}
+        initial: dict[str, str] = {}
+        made: dict[str, forms.Field] = {}
+        for asked in fields_for(Use.EXPLORE).values():
+            for name, field in self._fields_of(asked):
+                made[name] = field
+                self._begin_with(name, field, query.getlist(name), initial)
+        if ordered:
+            made[filters.ORDER] = forms.ChoiceField(choices=ORDER_CHOICES, required=False)
+            initial[filters.ORDER] = wanted.order
+        super().__init__(initial=initial)
+        self.fields.update(made)
+        others = [name for name in query if name not in (*made, filters.ORDER)]
+        self.kept += [(name, value) for name in others for value in query.getlist(name)]
+
+    @property
+    def more(self) -> list[forms.BoundField]:
+        """The fields that are asked for less often."""
+        shown = {
+            name
+            for asked in fields_for(Use.EXPLORE).values()
+            if asked.name in SHOWN_FIELDS
+            for name, _ in self._fields_of(asked)
         }
-        return exploring.Filters(**given)
+        return [self[name] for name in self.fields if name not in {*shown, filters.ORDER}]
+
+    @property
+    def unseen(self) -> list[tuple[str, str]]:
+        """What the filter asks for beyond the fields that are always shown."""
+        more = [(field.name, self.initial[field.name]) for field in self.more if field.initial]
+        return [*self.kept, *more]
+
+    @property
+    def asks_more(self) -> bool:
+        """Whether the filter asks for one of those."""
+        return any(field.name in self.initial for field in self.more)
+
+    def _fields_of(self, asked: Field) -> Iterator[tuple[str, forms.Field]]:
+        """The fields of the form for what is known of a pair, by their parameters."""
+        label = asked.shown_name[0].upper() + asked.shown_name[1:]
+        name = filters.PARAMETERS.get(asked.name, asked.name)
+        if asked.kind in (Kind.NUMBER, Kind.TIME):
+            for ending, word in RANGES:
+                yield name + ending, self._end(asked, f"{label} {word}")
+        elif asked.choices or (asked.name == "topic" and self._topics):
+            named = asked.choices or {str(each): name for each, name in self._topics.items()}
+            choices = [("", ANY), *named.items()]
+            yield name, forms.ChoiceField(choices=choices, required=False, label=label)
+        elif asked.name != "similar_to":
+            yield name, forms.CharField(required=False, max_length=conditions.LONGEST, label=label)
+
+    def _end(self, asked: Field, label: str) -> forms.Field:
+        if asked.kind is Kind.TIME:
+            widget = forms.DateInput(attrs={"type": "date"})
+            return forms.DateField(required=False, label=label, widget=widget)
+        return forms.FloatField(required=False, label=label)
+
+    def _begin_with(
+        self, name: str, field: forms.Field, given: Sequence[str], initial: dict[str, str]
+    ) -> None:
+        """Let the field show the values, or keep them where it cannot."""
+        if not given:
+            return
+        known = dict(field.choices) if isinstance(field, forms.ChoiceField) else {}  # type: ignore[arg-type]  # no groups among them
+        if isinstance(field, forms.ChoiceField) and all(value in known for value in given):
+            initial[name] = ",".join(given)
+            if len(given) > 1:
+                together = " or ".join(str(known[value]) for value in given)
+                field.choices = [*known.items(), (initial[name], together)]
+        elif len(given) == 1 and not known and not _is_moment(field, given[0]):
+            initial[name] = given[0]
+        else:
+            self.kept += [(name, value) for value in given]
+
+
+def _is_moment(field: forms.Field, given: str) -> bool:
+    """Whether a day is asked for and a time given."""
+    return isinstance(field, forms.DateField) and "T" in given
 
 
 FIRST, SECOND = "first", "second"

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from annotations import permissions, rounds
+from annotations.filters import Filter
 from annotations.models import Dataset, Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
@@ -19,7 +20,6 @@ from scoring import assembling, routing, shards, topics
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
 from scoring.core.references import is_hub_id, is_within
-from scoring.exploring import Filters
 from scoring.models import (
     Audit,
     Checkpoint,
@@ -323,7 +323,7 @@ def start_round(
     labels_per_pair: int = 1,
     random_share: float = 0.1,
     annotators: Iterable[User] = (),
-    filters: Filters | None = None,
+    filters: Filter | None = None,
     flags: Sequence[str] = (),
 ) -> Round:
     """Put the pairs that pass the filter to annotators, or to those named; several `flags` stand in

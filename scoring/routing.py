@@ -1,44 +1,52 @@
-"""Which pairs of a dataset a round puts to annotators: those that pass a filter, as the explore
-page has it, or all of them."""
+"""Which pairs of a dataset a round puts to annotators: those that pass a filter, as the list of
+pairs has it, or all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
-from annotations import rounds
-from annotations.models import Dataset, Round, Verdict
+from annotations import exploring, filters, rounds
+from annotations.conditions import Condition, Operator
+from annotations.fields import ENSEMBLE, FLAGS, VERDICTS
+from annotations.filters import Filter
+from annotations.models import Dataset, Round
 from curator.lib.refusals import Refusal
-from scoring import exploring
-from scoring.exploring import UNDECIDED, UNFLAGGED, UNSCORED, Filters
-from scoring.models import Flag, ScoringRun
+from scoring.models import ScoringRun
 
-FLAGS = (*Flag.values, UNFLAGGED, UNSCORED)
-STATUSES = (UNDECIDED, *(str(one) for one in Verdict if one and one != Verdict.DROP))
+UNSCORED = "unscored"
+FLAG_NAMES = tuple(FLAGS)
+# what was dropped is put to nobody, whatever a filter asks
+STATUSES = tuple(name for name in VERDICTS if name not in ("drop", "decided"))
 
 
-def as_stored(filters: Filters | None, flags: Sequence[str] = ()) -> dict[str, Any]:
-    """What a round keeps of a filter and, in place of its one flag, of several: only what it asks
-    for. The order of the list is not a matter of the round."""
-    asked = asdict(filters or Filters())
-    asked.pop("order")
-    several = list(dict.fromkeys(flag for flag in (*flags, asked.pop("flag")) if flag))
-    return {name: value for name, value in {**asked, "flags": several}.items() if _is_asked(value)}
+def as_stored(wanted: Filter | None, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """What a round keeps of a filter that also asks for one of the flags, if any are given. The
+    order of the list is not a matter of the round."""
+    asked = wanted or Filter()
+    if flags:
+        asked = asked.and_also(Condition("flag", Operator.IS, tuple(dict.fromkeys(flags))))
+    return {"conditions": asked.as_json()} if asked.clauses else {}
 
 
 def check(dataset: Dataset, stored: Mapping[str, Any]) -> None:
     """Raises Refusal where the filter cannot be asked of the dataset."""
-    flags, status = stored.get("flags", []), stored.get("status", UNDECIDED)
-    for flag in flags:
-        if flag not in FLAGS:
-            raise Refusal(f"The flag {flag!r} is not known: choose {', '.join(FLAGS)}.")
-    if status not in STATUSES:
-        raise Refusal(f"The status {status!r} is not known: choose {', '.join(STATUSES)}.")
+    wanted = filters.from_stored(stored)
+    if wanted.problems:
+        raise Refusal(wanted.problems[0])
     if not dataset.pairs.exists():
         raise Refusal(f"{dataset.name} holds no pairs yet: import some first.")
-    asks_strength = "strength_from" in stored or "strength_to" in stored
-    asks_scores = asks_strength or any(flag != UNSCORED for flag in flags)
-    if asks_scores and ScoringRun.objects.current(dataset) is None:
+    if wanted.contradiction:
+        raise Refusal(f"No pair can meet “{wanted.contradiction}”.")
+    if set(wanted.values_of("status")) == {"drop"}:
+        raise Refusal("Pairs that were dropped are put to nobody: ask for others.")
+    if asks_scores(wanted) and ScoringRun.objects.current(dataset) is None:
         raise Refusal(f"{dataset.name} is not scored yet, so no pair has a flag or a strength.")
+
+
+def asks_scores(wanted: Filter) -> bool:
+    """Whether it asks for what only a run can tell."""
+    if set(wanted.values_of("flag")) == {UNSCORED}:
+        wanted = wanted.without("flag")
+    return wanted.asks(*(field.name for field in ENSEMBLE))
 
 
 def fill(round: Round) -> None:
@@ -52,14 +60,4 @@ def fill(round: Round) -> None:
 
 def pair_ids(dataset: Dataset, stored: Mapping[str, Any]) -> set[int]:
     """The ids of the pairs that a stored filter finds now."""
-    run = ScoringRun.objects.current(dataset)
-    filters = Filters(**{name: value for name, value in stored.items() if name != "flags"})
-    return {
-        pair_id
-        for flag in stored.get("flags") or [""]
-        for pair_id in exploring.pair_ids(dataset, run, replace(filters, flag=flag))
-    }
-
-
-def _is_asked(value: Any) -> bool:
-    return value not in ("", None, [])
+    return set(exploring.pair_ids(dataset, filters.from_stored(stored)))

@@ -316,6 +316,10 @@ def judged(
         PairScore(run=run, pair_id=pair_id, margins=[], strength=strength, flag=flag)
         for pair_id, (strength, flag) in found.items()
     )
+    if ScoringRun.objects.current(into) == run:
+        for pair_id, (strength, flag) in found.items():
+            scores = {"run_id": run.pk, "strength": strength, "flag": flag}
+            into.standings.filter(pk=pair_id).update(**scores)
     return run
 
 

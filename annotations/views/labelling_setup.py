@@ -9,7 +9,7 @@ from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from annotations import access, adjudicating, commenting, golds, label_files, rounds, teams
+from annotations import access, adjudicating, commenting, filters, golds, label_files, rounds, teams
 from annotations.datasets import set_rules
 from annotations.forms import GoldFileForm, RulesForm
 from annotations.models import Annotator, Dataset, Label, Lease, Round
@@ -172,6 +172,8 @@ def download(request: SignedInRequest, slug: str, layout: str) -> StreamingHttpR
 
 def filter_words(stored: dict[str, Any]) -> str:
     """A round's filter in words; empty where it asks for all pairs."""
+    if "conditions" in stored:
+        return filters.from_stored(stored).in_words()
     flags = stored.get("flags", [])
     words = [" or ".join(FLAG_WORDS.get(flag, flag) for flag in flags)] if flags else []
     if status := stored.get("status"):

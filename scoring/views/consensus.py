@@ -1,7 +1,6 @@
 """How far annotators agree on a part of a dataset, and what their labels come to with and without
 the models."""
 
-from dataclasses import replace
 from typing import Any
 
 from django.http import HttpResponse
@@ -9,14 +8,14 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from annotations import access, teams
+from annotations import access, exploring, filters, teams
+from annotations.filters import Filter
 from annotations.forms import SliceForm
 from annotations.models import Dataset, PreferencePair
 from curator.requests import SignedInRequest
-from scoring import consensus, exploring
+from scoring import consensus
 from scoring.consensus import Consensus, Differing
-from scoring.exploring import Filters
-from scoring.forms import ExploreForm
+from scoring.forms import FilterForm
 from scoring.models import ScoringRun
 
 MOST_VOICES = 12
@@ -28,12 +27,12 @@ def page(request: SignedInRequest, slug: str) -> HttpResponse:
     """Agreement and consensus on the pairs that pass the filter of the list of pairs."""
     dataset = access.dataset_to_curate(request.user, slug)
     context = _context(request, dataset)
-    filters, run = context["filters"], context["run"]
+    wanted, run = context["wanted"], context["run"]
     context["kept_team"] = teams.figures_of(
         dataset,
         context["part"],
-        pair_ids=_pair_ids(dataset, run, filters),
-        asked=_asked(filters, run),
+        pair_ids=_pair_ids(dataset, wanted),
+        asked=_asked(wanted, run),
     )
     context["team"] = context["kept_team"].found
     return render(request, "scoring/agreement.html", context)
@@ -49,22 +48,21 @@ def fragment(request: SignedInRequest, slug: str) -> HttpResponse:
 
 def _context(request: SignedInRequest, dataset: Dataset) -> dict[str, Any]:
     form = SliceForm(dataset, request.GET)
-    explore = ExploreForm(request.GET)
-    part, filters = form.slice(), explore.filters()
+    part, wanted = form.slice(), filters.from_query(request.GET)
     run = ScoringRun.objects.current(dataset)
     kept = consensus.of(
         dataset,
         part,
         run,
-        pair_ids=_pair_ids(dataset, run, filters),
-        asked=_asked(filters, run),
+        pair_ids=_pair_ids(dataset, wanted),
+        asked=_asked(wanted, run),
     )
     return {
         "dataset": dataset,
         "form": form,
-        "explore": explore,
+        "explore": FilterForm(wanted),
         "part": part,
-        "filters": filters,
+        "wanted": wanted,
         "run": run,
         "kept": kept,
         "consensus": kept.found,
@@ -74,15 +72,13 @@ def _context(request: SignedInRequest, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _pair_ids(dataset: Dataset, run: ScoringRun | None, filters: Filters) -> Any:
+def _pair_ids(dataset: Dataset, wanted: Filter) -> Any:
     """How to find the pairs that the filter asks for; None where it asks for none in particular."""
-    if replace(filters, order="strength") == Filters():
-        return None
-    return lambda: exploring.pair_ids(dataset, run, filters)
+    return None if wanted.is_empty else lambda: exploring.pair_ids(dataset, wanted)
 
 
-def _asked(filters: Filters, run: ScoringRun | None) -> str:
-    return f"{filters}-{run.pk if run else None}"
+def _asked(wanted: Filter, run: ScoringRun | None) -> str:
+    return f"{wanted.as_query()}-{run.pk if run else None}"
 
 
 def _with_pairs(dataset: Dataset, found: Consensus) -> list[tuple[Differing, PreferencePair]]:

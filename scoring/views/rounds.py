@@ -1,6 +1,5 @@
 """Have a slice of a dataset labelled: choose the pairs as on the list of pairs, say by whom."""
 
-from dataclasses import replace
 from typing import Any
 
 from django.contrib import messages
@@ -8,13 +7,13 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
-from annotations import access
+from annotations import access, exploring, filters
+from annotations.filters import Filter
 from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
-from scoring import exploring, launch
-from scoring.exploring import Filters
-from scoring.forms import ExploreForm, RoundForm
+from scoring import launch, routing
+from scoring.forms import FilterForm, RoundForm
 from scoring.models import ScoringRun
 
 
@@ -22,20 +21,19 @@ from scoring.models import ScoringRun
 def new(request: SignedInRequest, slug: str) -> HttpResponse:
     """A round of the pairs that the address's filter finds, as the list of pairs has it."""
     dataset = access.dataset_to_curate(request.user, slug)
-    chosen = ExploreForm(request.POST if request.method == "POST" else request.GET)
-    filters = chosen.filters()
+    wanted = filters.from_query(request.POST if request.method == "POST" else request.GET)
     form = RoundForm(dataset, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid() and not chosen.errors:
+    if request.method == "POST" and form.is_valid() and not wanted.problems:
         try:
             row = launch.start_round(
-                dataset=dataset, by=request.user, filters=filters, **form.values()
+                dataset=dataset, by=request.user, filters=wanted, **form.values()
             )
         except Refusal as refusal:
             form.add_error(None, str(refusal))
         else:
             messages.success(request, f"“{row.name}” is open.")
             return redirect("annotations:labelling", slug)
-    context = {"dataset": dataset, "chosen": chosen, "form": form, **_found(dataset, filters)}
+    context = {"dataset": dataset, "form": form, **_found(dataset, wanted)}
     if wants_fragment(request):
         return render(request, "scoring/_round_pairs.html", context)
     status = 422 if request.method == "POST" else 200
@@ -50,18 +48,14 @@ def fill_again(request: SignedInRequest, slug: str, round_id: int) -> HttpRespon
     return redirect("annotations:labelling", slug)
 
 
-def _found(dataset: Dataset, filters: Filters) -> dict[str, Any]:
-    """How many pairs the filter finds, counted as the round will take them."""
+def _found(dataset: Dataset, wanted: Filter) -> dict[str, Any]:
+    """The filter, to be changed, and how many pairs it finds."""
     run = ScoringRun.objects.current(dataset)
-    asks_scores = filters.flag or filters.strength_from is not None
-    asks_scores = asks_scores or filters.strength_to is not None
-    if run is not None and not asks_scores:  # also what was not scored, and ties
-        count = exploring.count(dataset, None, replace(filters, flag=""))
-    else:
-        count = exploring.count(dataset, run, filters)
     return {
+        "chosen": FilterForm(wanted),
+        "wanted": wanted,
         "run": run,
-        "count": count,
-        "most_counted": exploring.MOST_COUNTED if filters.text else None,
-        "needs_scores": run is None and bool(asks_scores),
+        "count": exploring.count(dataset, wanted),
+        "most_counted": exploring.MOST_COUNTED,
+        "needs_scores": run is None and routing.asks_scores(wanted),
     }

@@ -13,7 +13,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotations import labelling, leasing, rounds
+from annotations import filters, labelling, leasing, rounds
+from annotations.filters import Filter
 from annotations.models import (
     Dataset,
     GoldPair,
@@ -28,12 +29,16 @@ from curator.lib import work
 from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
 from scoring import launch, shards, tasks
-from scoring.exploring import Filters
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 Pairs = list[PreferencePair]
+
+
+def asking(**asked: Any) -> Filter:
+    """A filter of the little that could be asked when rounds began."""
+    return filters.from_stored(asked)
 
 
 @pytest.fixture
@@ -175,13 +180,13 @@ def flagged(dataset: Dataset, pairs: Pairs) -> Pairs:
     [
         ({"flags": ["flipped"]}, {0, 1}),
         ({"flags": ["flipped", "ambiguous"]}, {0, 1, 2, 3}),
-        ({"filters": Filters(flag="ambiguous")}, {2, 3}),
-        ({"filters": Filters(strength_to=-2.0)}, {0, 1}),
-        ({"filters": Filters(strength_from=6.5)}, {10}),
+        ({"filters": asking(flags=["ambiguous"])}, {2, 3}),
+        ({"filters": asking(strength_to=-2.0)}, {0, 1}),
+        ({"filters": asking(strength_from=6.5)}, {10}),
         ({"flags": ["unscored"]}, {11}),
-        ({"filters": Filters(text="NUMBER 11")}, {11}),
-        ({"filters": Filters(status="undecided"), "flags": ["flipped"]}, {1}),
-        ({"filters": Filters(status="keep")}, {0}),
+        ({"filters": asking(text="NUMBER 11")}, {11}),
+        ({"filters": asking(status="undecided"), "flags": ["flipped"]}, {1}),
+        ({"filters": asking(status="keep")}, {0}),
         ({}, set(range(12))),
     ],
 )
@@ -196,8 +201,8 @@ def test_a_filter_chooses_the_pairs(
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"flags": ["wrong"]}, "The flag 'wrong' is not known: choose flipped"),
-        ({"filters": Filters(status="drop")}, "The status 'drop' is not known"),
+        ({"flags": ["wrong"]}, "“flag” is never “wrong”"),
+        ({"filters": asking(status="drop")}, "dropped are put to nobody"),
         ({"name": " "}, "Give the round a name"),
         ({"name": "x" * 121}, "Give the round a name of at most 120 characters"),
         ({"labels": 0}, "A round wants 1 to 100 labels a pair, not 0"),
@@ -214,7 +219,7 @@ def test_what_cannot_be_asked_is_refused(
 
 
 def test_flags_cannot_be_asked_for_before_there_are_any(dataset: Dataset, pairs: Pairs) -> None:
-    for asked in ({"flags": ["flipped"]}, {"filters": Filters(strength_to=0.0)}):
+    for asked in ({"flags": ["flipped"]}, {"filters": asking(strength_to=0.0)}):
         with pytest.raises(Refusal, match="is not scored yet"):
             launch.start_round(dataset=dataset, name="round", by=None, **asked)
 

@@ -73,7 +73,12 @@ def test_the_list_of_pairs_leads_to_a_round_of_what_it_shows(ready: Dataset, as_
     assert 'value="Question 3"' in form.content.decode()
     new_round(as_casey, ready, text="Question 3", status="undecided")
     row = filled(ready)
-    assert row.filter == {"status": "undecided", "text": "Question 3"}
+    assert row.filter == {
+        "conditions": [
+            {"field": "status", "is": ["undecided"]},
+            {"field": "text", "contains": "Question 3"},
+        ]
+    }
     assert [one.pair.source_id for one in row.rows.all()] == ["pair-3"]
 
 
@@ -121,8 +126,8 @@ def test_a_round_may_be_for_some_people_alone(ready: Dataset, as_casey: Any) -> 
         ({"labels_per_pair": "0"}, "greater than or equal to 1"),
         ({"random_percent": "101"}, "less than or equal to 100"),
         ({"flag": "flipped"}, "is not scored yet"),
-        ({"strength_from": "2", "strength_to": "1"}, "Less than 2"),
-        ({"flag": "moon"}, "moon is not one of the available choices"),
+        ({"strength_from": "2", "strength_to": "1"}, "strength at least 2 and strength at most 1"),
+        ({"flag": "moon"}, "“flag” is never “moon”"),
     ],
 )
 def test_a_round_that_makes_no_sense_is_refused_where_it_was_asked_for(
@@ -306,6 +311,7 @@ def test_a_name_that_runs_from_right_to_left_moves_nothing_around_it(
             {"strength_from": -1.5, "strength_to": 0.0, "text": "why"},
             "strength from -1.5, strength to 0, with “why”",
         ),
+        ({"conditions": [{"field": "flag", "is": ["flipped"]}]}, "flag likely flipped"),
     ],
 )
 def test_a_filter_is_said_in_words(stored: Any, words: str) -> None:

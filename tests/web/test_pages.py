@@ -12,8 +12,7 @@ from annotations.models import Dataset, Import, Snapshot
 from curator import sign_in_links
 from curator.models import User
 from curator.requests import client_address
-from scoring import exploring
-from scoring.models import Flag, Mode, ScoringRun, TrainingRun
+from scoring.models import Mode, ScoringRun, TrainingRun
 from tests import factories
 from tests.scenarios import Scene
 
@@ -145,82 +144,6 @@ def test_a_failed_import_shows_its_sentence_and_the_next_step(
     row = factories.imported(dataset, b"")
     page = get(as_casey, "annotations:import", dataset.slug, row.pk).content.decode()
     assert "The file is empty." in page
-
-
-# --- Exploring ------------------------------------------------------------------------------------
-
-
-def listed(response: Any) -> list[int]:
-    return [row.pair.pk for row in response.context["page"].rows]
-
-
-@pytest.mark.parametrize("order", list(exploring.ORDERS))
-def test_pages_follow_each_other_without_gap_or_repeat(
-    scene: Scene, desk: Client, monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    monkeypatch.setattr(exploring, "PAGE_SIZE", 5)
-    seen: list[int] = []
-    cursor = ""
-    while True:
-        response = get(desk, "scoring:pairs", "scene", order=order, after=cursor)
-        seen += listed(response)
-        cursor = response.context["page"].next_cursor
-        if not cursor:
-            break
-    column = exploring.ORDERS[order].column
-    scores = {score.pair_id: getattr(score, column) for score in scene.run.scores.exclude(flag="")}
-    assert sorted(seen) == sorted(scores)
-    values = [scores[pk] for pk in seen]
-    assert values == sorted(values, reverse=exploring.ORDERS[order].descending)
-
-
-@pytest.mark.parametrize("flag", list(Flag.values))
-def test_the_list_is_filtered_by_flag(scene: Scene, desk: Client, flag: str) -> None:
-    response = get(desk, "scoring:pairs", "scene", flag=flag)
-    expected = scene.run.scores.filter(flag=flag).values_list("pair_id", flat=True)
-    assert sorted(listed(response)) == sorted(expected)
-    assert response.context["count"] == len(expected) == scene.run.summary["flags"][flag]
-
-
-def test_the_list_is_filtered_by_text_strength_and_status(scene: Scene, desk: Client) -> None:
-    found = get(desk, "scoring:pairs", "scene", text="QUESTION 7?")
-    assert [row.pair.source_id for row in found.context["page"].rows] == ["pair-7"]
-    weak = get(desk, "scoring:pairs", "scene", strength_to="0")
-    assert all(row.score.strength <= 0 for row in weak.context["page"].rows)
-    assert listed(get(desk, "scoring:pairs", "scene", status="drop")) == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"after": "nonsense"},
-        {"after": "1.0_x"},
-        {"after": "0.1_999999999999999999999999"},
-        {"flag": "moon"},
-        {"strength_from": "x"},
-        {"strength_from": "2", "strength_to": "1"},
-        {"text": "\x00"},
-    ],
-)
-def test_a_made_up_filter_harms_nothing(scene: Scene, desk: Client, query: dict[str, str]) -> None:
-    assert get(desk, "scoring:pairs", "scene", **query).status_code in (200, 404)
-
-
-def test_pairs_that_came_after_the_run_are_named_and_listed(scene: Scene, desk: Client) -> None:
-    factories.imported(scene.dataset, [factories.row(500), factories.row(501)])
-    overview = get(desk, "scoring:overview", "scene").content.decode()
-    assert "2 pairs</a> came after the last run" in overview
-    assert "Score again" in overview
-    assert get(desk, "scoring:pairs", "scene").context["unscored"] == 2
-    listing = get(desk, "scoring:pairs", "scene", flag="unscored")
-    assert [row.pair.source_id for row in listing.context["page"].rows] == ["pair-500", "pair-501"]
-
-
-def test_the_list_asks_as_often_for_many_pairs_as_for_few(
-    scene: Scene, desk: Client, django_assert_max_num_queries: Any
-) -> None:
-    with django_assert_max_num_queries(12):
-        assert len(listed(get(desk, "scoring:pairs", "scene"))) == 28
 
 
 # --- Ensembles, runs, audits ----------------------------------------------------------------------

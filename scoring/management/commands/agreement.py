@@ -5,17 +5,17 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from annotations import answers, teams
+from annotations import answers, exploring, filters, teams
 from annotations.datasets import dataset_called
+from annotations.filters import Filter
 from annotations.quality import HABITS, Figures
 from annotations.teams import PARTS, VOTERS, Slice, Team
 from curator.command import CuratorCommand
 from curator.lib.intervals import Estimate
 from curator.lib.refusals import Refusal
-from scoring import consensus, exploring
-from scoring.exploring import Filters
+from scoring import consensus
 from scoring.models import ScoringRun
-from scoring.routing import FLAGS, STATUSES
+from scoring.routing import FLAG_NAMES, STATUSES
 
 
 class Command(CuratorCommand):
@@ -24,7 +24,7 @@ class Command(CuratorCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("dataset", metavar="SLUG")
-        parser.add_argument("--flag", default="", help=", ".join(FLAGS))
+        parser.add_argument("--flag", default="", help=", ".join(FLAG_NAMES))
         parser.add_argument("--status", default="", help=", ".join((*STATUSES, "drop")))
         parser.add_argument("--text", default="", help="that prompt or responses contain")
         parser.add_argument(
@@ -46,7 +46,7 @@ class Command(CuratorCommand):
         **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
-        _check("flag", flag, ("", *FLAGS))
+        _check("flag", flag, ("", *FLAG_NAMES))
         _check("status", status, ("", *STATUSES, "drop"))
         _check("pairs", pairs, PARTS)
         _check("voters", voters, tuple(VOTERS))
@@ -58,9 +58,7 @@ class Command(CuratorCommand):
         part = Slice(pairs, round, text, voters)
         given = answers.load(found, pairs=part.pairs(found), kinds=VOTERS[voters])
         if flag or status:
-            given = answers.among(
-                given, exploring.pair_ids(found, run, Filters(flag=flag, status=status))
-            )
+            given = answers.among(given, exploring.pair_ids(found, _wanted(flag, status)))
         team = teams.compute(found, given)
         return {
             "dataset": found.slug,
@@ -143,6 +141,10 @@ def _shown(measure: Mapping[str, Any]) -> str:
     if measure["estimate"] is None:
         return "–."
     return f"{measure['estimate']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})."
+
+
+def _wanted(flag: str, status: str) -> Filter:
+    return filters.from_stored({"flags": [flag] if flag else [], "status": status})
 
 
 def _check(name: str, value: str, known: Iterable[str]) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from annotations import rounds
+from annotations import filters, rounds
 from annotations.datasets import dataset_called, user_called
 from annotations.models import Round
 from curator.command import CuratorCommand
+from curator.lib.refusals import Refusal
 from scoring import launch, routing
-from scoring.exploring import Filters
 
 
 class Command(CuratorCommand):
@@ -33,7 +33,7 @@ class Command(CuratorCommand):
             action="append",
             default=[],
             metavar="FLAG",
-            help=f"only pairs with this flag; once for each: {', '.join(routing.FLAGS)}",
+            help=f"only pairs with this flag; once for each: {', '.join(routing.FLAG_NAMES)}",
         )
         parser.add_argument("--status", default="", help=f"only {', '.join(routing.STATUSES)}")
         parser.add_argument("--text", default="", help="only pairs that contain it")
@@ -58,7 +58,9 @@ class Command(CuratorCommand):
         detach: bool,
         **options: Any,
     ) -> Mapping[str, Any]:
-        filters = Filters(status=status, text=text)
+        wanted = filters.from_stored({"status": status, "text": text})
+        if wanted.problems:
+            raise Refusal(wanted.problems[0])
         row: dict[str, Any] = {
             "dataset": dataset_called(dataset),
             "name": name,
@@ -66,11 +68,11 @@ class Command(CuratorCommand):
             "random_share": random_share,
             "annotators": [user_called(one) for one in annotators.replace(",", " ").split()],
         }
-        start = partial(launch.start_round, by=None, filters=filters, flags=flag, **row)
+        start = partial(launch.start_round, by=None, filters=wanted, flags=flag, **row)
         if detach:
             return _found(start())
         rounds.check(**row)
-        routing.check(row["dataset"], routing.as_stored(filters, flag))
+        routing.check(row["dataset"], routing.as_stored(wanted, flag))
         with self.workers("default"):
             return _found(self.follow(start(), _state))
 
