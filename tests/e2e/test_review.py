@@ -180,7 +180,7 @@ def test_the_pairs_of_a_list_are_reviewed_in_its_order_to_its_end(
 ) -> None:
     listed = sorted(
         (pair for pair in queue_of(scene) if pair.source_preference == "b"),
-        key=lambda pair: -pair.standing.strength,
+        key=lambda pair: -(pair.standing.strength or 0.0),
     )
     page = at("review/?queue=list&source_preference=b&order=-strength")
     for pair in listed:
