@@ -326,13 +326,12 @@ def _agreement(card: Card) -> Iterator[str]:
     if not card.labels:
         yield "The dataset holds no labels by single annotators."
         return
-    said = [
-        f"{count:,} by {card.annotators.get(kind, 0):,} {kind}"
-        for kind, count in sorted(card.labels.items())
-    ]
-    yield f"Labels that hold, by kind of annotator: {'; '.join(said)}."
+    for kind, count in sorted(card.labels.items()):
+        yield f"- by {kind}: {count:,} labels of {card.annotators.get(kind, 0):,} annotators"
+    yield ""
+    if not card.agreement:
+        yield "No pair has labels by two people, so how far they agree is not known."
     for found in card.agreement:
-        yield ""
         if found.figure is None:
             yield f"{found.title}: not defined. {found.reason}"
         else:
@@ -341,6 +340,7 @@ def _agreement(card: Card) -> Iterator[str]:
                 f"{_two(found.figure.low)} to {_two(found.figure.high)}, on {found.pairs:,} pairs "
                 f"with at least two labels."
             )
+        yield ""
 
 
 def _noise(card: Card) -> Iterator[str]:

@@ -11,6 +11,7 @@ from annotations import cards, describing, snapshots
 from annotations.models import Dataset, PreferencePair, Snapshot, SnapshotRequest
 from curator.lib import work
 from curator.models import User
+from scoring import sampling
 from scoring.models import Flag, Mode, ScoringRun
 
 FREEZES_AT_ONCE = 20_000  # pairs up to which nobody minds waiting for the page
@@ -87,12 +88,26 @@ def _on_card(snapshot: Snapshot, run: ScoringRun | None) -> cards.Scored | None:
 def _made_of(run: ScoringRun) -> str:
     members = list(run.ensemble.members.select_related("checkpoint"))
     models = sorted({each.checkpoint.name for each in members if each.checkpoint is not None})
-    parts = [f"heads on {run.ensemble.backbone}"] if len(models) < len(members) else []
+    backbone = run.ensemble.backbone.rstrip("/")
+    shown = (
+        backbone.rpartition("/")[2] if backbone.startswith("/") else backbone
+    )  # no folders of ours
+    parts = [f"heads on {shown}"] if len(models) < len(members) else []
     return "; ".join([*parts, *(["registered models: " + ", ".join(models)] if models else [])])
 
 
 def _noise(run: ScoringRun) -> Iterator[str]:
-    """What is estimated of the share of wrong labels, and how."""
+    """What is estimated of the share of wrong labels, and how: by the reviews of a random sample
+    where there are enough, and by the scores, as far as these can tell."""
+    sample = sampling.sample_of(run)
+    evidence = sampling.found(sample) if sample is not None and sample.strata else None
+    if evidence is not None and evidence.is_enough and evidence.noise.figure is not None:
+        share = evidence.noise.figure
+        yield (
+            f"By {evidence.reviewed:,} reviews of labels drawn at random, {share.estimate:.1%} of "
+            f"the source's labels are wrong, 95 % interval {share.low:.1%} to {share.high:.1%}, "
+            f"before any decision."
+        )
     found: dict[str, Any] | None = run.summary.get("noise_rate")
     if found is None:
         yield (
@@ -100,6 +115,9 @@ def _noise(run: ScoringRun) -> Iterator[str]:
             if run.mode == Mode.IN_SAMPLE
             else "Not estimated: too few labels were scored."
         )
+        return
+    if run.summary.get("noise_rate_is_known") is False and not found["low"]:
+        yield "The scores alone do not tell: review a random sample of the labels to find out."
         return
     if run.summary.get("noise_rate_is_known") is False:
         yield (

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from django_htmx.http import HttpResponseClientRefresh
 
 from annotations import access, cards, changes, describing, exporting, launch, tagging
-from annotations.changes import Changes, Moment
+from annotations.changes import Changes, Moment, Page
 from annotations.forms import ExportForm
 from annotations.models import Dataset, DecisionBatch, Export, Snapshot, Verdict
 from curator import presence
@@ -133,7 +133,7 @@ def changes_since(
             for name, title in KIND_TITLES.items()
         ],
         "wanted": wanted,
-        "page": changes.page(older, newer, **wanted),
+        "page": _listed(older, newer, found, wanted),
         "snapshots": older.dataset.snapshots.order_by("-number").only("number", "created_at"),
         "verdicts": _matrix(found.verdicts),
         "flags": _matrix(found.flags),
@@ -164,6 +164,13 @@ def _wanted(request: SignedInRequest, found: Changes) -> dict[str, Any]:
         "now": _verdict(request, "now"),
         "after": int(after[:18]) if after.isascii() and after.isdigit() else 0,
     }
+
+
+def _listed(older: Moment, newer: Moment, found: Changes, wanted: dict[str, Any]) -> Page:
+    """The database is not asked to look all pairs through for what is known not to be there."""
+    if not found.of_kind(wanted["kind"]):
+        return Page([], None)
+    return changes.page(older, newer, **wanted)
 
 
 def _verdict(request: SignedInRequest, name: str) -> str | None:

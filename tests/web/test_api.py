@@ -20,7 +20,7 @@ from curator import tokens
 from curator.api import api
 from curator.lib.refusals import Refusal
 from curator.models import ApiToken, User
-from scoring import launch, shards
+from scoring import freezing, launch, shards
 from scoring.core.options import EngineOptions
 from scoring.models import Checkpoint, Ensemble, ScoringRun
 from scoring.schemas import EngineIn
@@ -92,6 +92,7 @@ def place(db: object) -> Place:
     runs = factories.judged(dataset, found), factories.judged(dataset, found)
     factories.opened_round(dataset)
     lease = factories.leased(factories.annotator(dataset, owner.username))
+    freezing.freeze(dataset=dataset, by=owner)
     return Place(dataset, runs[0].ensemble, runs, lease, owner, annotator, stranger)
 
 
