@@ -173,7 +173,7 @@ def test_the_list_of_pairs_leads_to_a_round_and_the_count_follows_the_filter(
     expect(page.get_by_role("heading", name="Only one")).to_be_visible()
     expect(page.get_by_text("being filled")).to_be_visible()
     row = Round.objects.get(name="Only one")
-    assert row.filter == {"text": "Question 3"}
+    assert row.filter == {"conditions": [{"field": "text", "contains": "Question 3"}]}
     assert row.labels_per_pair == 2
 
 

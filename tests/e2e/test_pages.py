@@ -91,8 +91,8 @@ def test_a_filter_narrows_the_list_and_back_leads_to_the_page_before(
     page.goto(f"{live_server.url}/datasets/scene/pairs/")
     count = scene.run.summary["flags"]["strong"]
     page.get_by_label("Flag").select_option("strong")
-    expect(page.locator("#pairs > p")).to_contain_text(f"{count} pair")
+    expect(page.locator("#pair-count")).to_contain_text(f"{count} pair")
     page.go_back()
-    expect(page.locator("#pairs > p")).to_contain_text("28 pairs")
+    expect(page.locator("#pair-count")).to_contain_text("28 pairs")
     expect(page.get_by_role("navigation", name="Dataset")).to_be_visible()
     context.close()
