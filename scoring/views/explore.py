@@ -59,6 +59,11 @@ class ShownFacet:
     values: list[Narrower]
     others: int
 
+    def tells_apart(self, pairs: int) -> bool:
+        """Whether it says more than that all pairs are alike, or that this was asked for."""
+        alike = [value for value in self.values if value.count == pairs and not value.is_asked]
+        return bool(self.values) and not (alike and len(self.values) == 1)
+
 
 class List:
     """The list of a dataset's pairs that an address asks for."""
@@ -143,7 +148,7 @@ def facets(request: SignedInRequest, slug: str) -> HttpResponse:
     context = {
         "dataset": dataset,
         "wanted": wanted,
-        "facets": [facet for facet in shown if facet.values],
+        "facets": [facet for facet in shown if facet.tells_apart(found.pairs)],
         "count": found.pairs,
     }
     template = "scoring/_facets.html" if wants_fragment(request) else "scoring/facets.html"

@@ -86,7 +86,7 @@ def test_a_filter_is_saved_and_opened_by_its_name(at: Any, scene: Scene) -> None
 def test_the_list_works_on_a_phone(at: Any, page: Page, accessible: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     at("pairs/?flag=flipped")
-    expect(page.locator(".facet-lists")).to_be_visible()
+    expect(page.locator(".facets")).to_contain_text("likely flipped")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("#pair-rows .excerpt > a").first.click()
     expect(page.locator("#panel")).to_be_visible()
