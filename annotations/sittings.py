@@ -11,7 +11,7 @@ from curator.lib.intervals import Estimate, wilson
 from curator.models import User
 
 SHOWN = 10
-MOST_REVIEWED = 2000  # the latest, of which the share that was changed is counted
+MOST_REVIEWED = 2000  # the latest decisions, of which the share that changed a label is counted
 MOST_TODAY = 10_000
 CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
 
@@ -44,13 +44,14 @@ def last_decisions(dataset: Dataset, user: User) -> list[Decision]:
 
 
 def changed_of(dataset: Dataset, flag: str) -> Changed:
-    """Of the pairs with the flag that people decided one by one, the latest of them where there
-    are very many."""
+    """Of the pairs with the flag that people decided one by one, how many labels they changed; by
+    the latest of such decisions where there are very many."""
+    one_by_one = Decision.objects.filter(batch=None, pair__dataset=dataset)
+    latest = one_by_one.order_by("-created_at").values("pk")[:MOST_REVIEWED]
     reviewed = dataset.standings.filter(
-        flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__batch=None
+        flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__in=latest
     )
-    latest = reviewed.order_by("-decision__created_at").values("verdict")[:MOST_REVIEWED]
-    counts = latest.aggregate(
-        reviewed=Count("verdict"), changed=Count("verdict", filter=Q(verdict__in=CHANGING))
+    counts = reviewed.aggregate(
+        reviewed=Count("pk"), changed=Count("pk", filter=Q(verdict__in=CHANGING))
     )
     return Changed(counts["reviewed"], counts["changed"])
