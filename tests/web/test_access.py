@@ -7,7 +7,10 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotations import golds, tagging
+from annotations import golds, launch, policy_book, tagging, tasks
+from annotations.conditions import Condition, Operator
+from annotations.policies import DEFAULT, PRESETS
+from annotations.proposals import Bulk
 from curator.models import User
 from tests import factories
 from tests.scenarios import Scene
@@ -79,6 +82,15 @@ CURATORS = {
     "annotations:download",
     "scoring:agreement",
     "scoring:consensus",
+    "scoring:batch",
+    "scoring:batch-undo",
+    "scoring:bulk",
+    "scoring:policies",
+    "scoring:policy",
+    "scoring:policy-apply",
+    "scoring:policy-examples",
+    "scoring:policy-new",
+    "scoring:policy-preview",
     "scoring:pairs",
     "scoring:pair",
     "scoring:pair-evidence",
@@ -138,6 +150,8 @@ CHANGING = {  # addresses that only take POST
     "annotations:snapshot-untag",
     "scoring:snapshot-card",
     "scoring:decide",
+    "scoring:policy-examples",
+    "scoring:policy-preview",
     "scoring:review-switch",
     "scoring:skip",
     "scoring:undo",
@@ -181,6 +195,7 @@ def address(name: str, scene: Scene) -> str:
         "person_id": scene.curator.pk,
         "hour": "2026-11-21T09",
         **labelling_of(scene),
+        **deciding_of(scene),
     }
     namespace, _, short = name.rpartition(":")
     resolver: Any = get_resolver()
@@ -204,6 +219,17 @@ def labelling_of(scene: Scene) -> dict[str, int]:
         "membership_id": scene.dataset.memberships.get(user=scene.annotator).pk,
         "round_id": scene.dataset.rounds.order_by("pk")[0].pk,
     }
+
+
+def deciding_of(scene: Scene) -> dict[str, int]:
+    """A policy that was kept, and a batch that had nothing to do."""
+    batch = scene.dataset.batches.first()
+    if batch is None:
+        nothing = Condition("turns", Operator.ABOVE, (99,))
+        batch = launch.start_bulk(dataset=scene.dataset, bulk=Bulk((nothing,), "tie"), by=None)
+        tasks.decide_batch(batch_id=batch.pk)
+    policy = policy_book.keep(dataset=scene.dataset, policy=PRESETS[DEFAULT], by=None)
+    return {"batch_id": batch.pk, "policy_id": policy.pk}
 
 
 def ask(person: User, name: str, scene: Scene) -> int:
