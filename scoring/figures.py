@@ -14,7 +14,7 @@ import numpy as np
 
 from scoring import leanings, overviews
 from scoring.comparing import ComparedRuns
-from scoring.models import Flag, ScoringRun
+from scoring.models import Audit, Flag, Recalibration, ScoringRun
 from scoring.overviews import SecondSource
 
 Figure = dict[str, Any]
@@ -295,3 +295,73 @@ def percentile_map(compared: ComparedRuns) -> Figure:
         "hovermode": "closest",
     }
     return {"data": data, "layout": layout}
+
+
+def review_curves(audit: Audit) -> Figure:
+    """The share of the planted flips found by the share of labels reviewed: in order of strength,
+    by cleanlab on the same scores, and in no order."""
+    shown = [
+        ("strength", "weakest strength first", "accent", "solid"),
+        ("cleanlab", "cleanlab on the same scores", "ambiguous", "dash"),
+        ("random", "at random", "muted", "dot"),
+    ]
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": words,
+            "meta": {"colour": colour},
+            "line": {"width": 2, "dash": dash},
+            "x": [round(100 * point["reviewed"], 1) for point in audit.result["curves"][name]],
+            "y": [round(100 * point["found"], 1) for point in audit.result["curves"][name]],
+            "hovertemplate": "%{x:.0f} % reviewed, %{y:.0f} % found<extra>" + words + "</extra>",
+        }
+        for name, words, colour, dash in shown
+    ]
+    layout = {
+        "xaxis": {"title": {"text": "labels reviewed, in percent"}, "range": [0, 100]},
+        "yaxis": {"title": {"text": "planted flips found, in percent"}, "range": [0, 102]},
+    }
+    return {"data": data, "layout": layout}
+
+
+def reliability(fitted: Recalibration) -> Figure:
+    """The share of labels that people call right by the probability that they were given, before
+    and after recalibration, with 95 % intervals."""
+    styles = [("before", "muted", "square", "dot"), ("after", "accent", "circle", "solid")]
+    data = [
+        _reliability(name, fitted.quality[name]["reliability"], colour, symbol, dash)
+        for name, colour, symbol, dash in styles
+    ]
+    even = {"type": "line", "x0": 0, "y0": 0, "x1": 100, "y1": 100}
+    layout = {
+        "xaxis": {"title": {"text": "probability given, in percent"}, "range": [-2, 102]},
+        "yaxis": {"title": {"text": "right, in percent"}, "range": [-4, 104]},
+        "shapes": [{**even, "line": {"width": 1, "dash": "dot"}}],
+    }
+    return {"data": data, "layout": layout}
+
+
+def _reliability(
+    name: str, bins: list[dict[str, Any]], colour: str, symbol: str, dash: str
+) -> Figure:
+    rights = [each["right"] for each in bins]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "meta": {"colour": colour, "symbol": symbol},
+        "line": {"width": 2, "dash": dash},
+        "x": [round(100 * each["predicted"], 1) for each in bins],
+        "y": [round(100 * right["estimate"], 1) for right in rights],
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [_points(right["high"] - right["estimate"]) for right in rights],
+            "arrayminus": [_points(right["estimate"] - right["low"]) for right in rights],
+            "thickness": 1,
+            "width": 3,
+        },
+        "text": [f"{each['count']:,} verdicts" for each in bins],
+        "hovertemplate": "%{y:.0f} % right at %{x:.0f} %, %{text}<extra>" + name + "</extra>",
+    }

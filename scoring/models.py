@@ -507,6 +507,31 @@ class Recalibration(models.Model):
         return f"recalibration {self.pk} by sample {self.sample_id}"
 
 
+class CalibrationUse(Work):
+    """The label probabilities of the dataset's pairs are replaced by a recalibration's, or by the
+    run's own again. The work is to write them; what the run found does not change."""
+
+    run = models.ForeignKey(ScoringRun, on_delete=models.PROTECT, related_name="calibrations")
+    recalibration = models.ForeignKey(
+        Recalibration,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="uses",
+        help_text="none: back to the run's own calibration",
+    )
+    pairs_done = models.PositiveIntegerField(default=0)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"calibration {self.recalibration_id or 'of the models'} for run {self.run_id}"
+
+
 class DatasetFigures(Work):
     """The figures of a dataset's overview, counted in the background whenever what they rest on has
     changed; the page shows the last ones and how old they are."""

@@ -276,6 +276,11 @@ def found(sample: ReviewSample) -> Evidence:
     )
 
 
+def verdicts_of(sample: ReviewSample) -> Verdicts:
+    """The verdicts on it that count."""
+    return _counted(_rows(sample))
+
+
 def left(sample: ReviewSample) -> int:
     """How many of its pairs wait for a person."""
     return sample.rows.filter(WAITS).count()
@@ -287,7 +292,7 @@ def noise_of(run: ScoringRun) -> Noise:
     sample = sample_of(run)
     if sample is None or not sample.strata:
         return noise_by_models(run)
-    verdicts = _counted(_rows(sample))
+    verdicts = verdicts_of(sample)
     sizes = np.array([each.pairs for each in strata_of(sample)], dtype=np.int64)
     share = sampling.noise_rate(sizes, verdicts.strata, verdicts.wrong)
     if share.figure is None or share.reviews < min(FEWEST, share.pairs):

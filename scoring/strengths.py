@@ -11,7 +11,7 @@ from django.db.models import F, OuterRef, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 
 from annotations import queue, rounds
-from annotations.models import Preference
+from annotations.models import Dataset, Preference
 from curator.lib import work
 from curator.lib.batches import batches
 from curator.lib.refusals import Refusal
@@ -302,6 +302,7 @@ def _hand_over(run: ScoringRun) -> None:
             return
     for _ in queue.set_scores(run.dataset, **_figures_of(run)):
         work.renew(run)
+    Dataset.objects.filter(pk=run.dataset_id).update(calibration="")
     for _ in rounds.reorder(run.dataset):
         work.renew(run)
 

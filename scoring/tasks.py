@@ -6,8 +6,8 @@ from celery import shared_task
 from annotations.models import Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
-from scoring import counting, freezing, launch, planning, routing, shards, strengths
-from scoring.models import DatasetFigures, ScoringRun, TrainingRun
+from scoring import counting, freezing, launch, planning, recalibrating, routing, shards, strengths
+from scoring.models import CalibrationUse, DatasetFigures, ScoringRun, TrainingRun
 
 
 @shared_task
@@ -42,9 +42,14 @@ def count_figures(*, figures_id: int) -> None:
 
 
 @shared_task
+def use_calibration(*, use_id: int) -> None:
+    work.perform(CalibrationUse, use_id, recalibrating.run)
+
+
+@shared_task
 def sweep() -> None:
-    """Ring for runs and snapshots that are due, for rounds that nobody has filled and figures that
-    nobody has counted."""
+    """Ring for runs and snapshots that are due, for rounds that nobody has filled, figures that
+    nobody has counted and calibrations that nobody has written."""
     shards.sweep()
     for figures_id in work.due(DatasetFigures, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(counting.COUNT_FIGURES, figures_id=figures_id)
@@ -52,3 +57,5 @@ def sweep() -> None:
         ring(launch.FILL_ROUND, round_id=round_id)
     for request_id in work.due(SnapshotRequest, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(launch.FREEZE_DATASET, request_id=request_id)
+    for use_id in work.due(CalibrationUse, unheard=shards.UNHEARD, quiet=is_quiet("default")):
+        ring(recalibrating.USE_CALIBRATION, use_id=use_id)

@@ -10,6 +10,7 @@ from scoring.views import (
     consensus,
     datasets,
     ensembles,
+    evidence,
     explore,
     policies,
     review,
@@ -55,6 +56,17 @@ urlpatterns = [
     path("datasets/<slug:slug>/pairs/decide/", batches.bulk, name="bulk"),
     path("datasets/<slug:slug>/batches/<int:batch_id>/", batches.detail, name="batch"),
     path("datasets/<slug:slug>/batches/<int:batch_id>/undo/", batches.undo, name="batch-undo"),
+    path("datasets/<slug:slug>/evidence/", evidence.page, name="evidence"),
+    *(
+        path(f"datasets/<slug:slug>/runs/<int:run_id>/{do}/", view, name=do)
+        for do, view in (
+            ("sample", evidence.draw),
+            ("sample-more", evidence.enlarge),
+            ("recalibrate", evidence.recalibrate),
+            ("calibrate", evidence.calibrate),
+            ("plant", evidence.plant),
+        )
+    ),
     path("datasets/<slug:slug>/policies/", policies.index, name="policies"),
     path("datasets/<slug:slug>/policies/new/", policies.compose, name="policy-new"),
     path("datasets/<slug:slug>/policies/preview/", policies.preview, name="policy-preview"),

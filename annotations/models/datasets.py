@@ -46,6 +46,13 @@ class Dataset(models.Model):
     repeat_every = models.PositiveSmallIntegerField(
         default=0, help_text="one pair in so many comes again with sides swapped; 0 for none"
     )
+    calibration = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="what its standings' label probabilities were fitted to; blank: the run's own",
+    )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
