@@ -151,7 +151,7 @@ def _decide_in_bulk(row: DecisionBatch, progress: Progress) -> Tally:
     bulk = bulk_of(row)
     rows = proposals.of_bulk(row.dataset, bulk)
     ids = _locked(proposals.acting(rows))
-    now = proposals.effect_of(rows, [bulk.verdict])
+    now = proposals.effect_of_bulk(row.dataset, bulk)
     _check_as_shown(row, now, "filter", proposals.decided_meanwhile(row.dataset, bulk))
     reasons = [Value(row.reason)]
     evidence = _evidence({"filter": Value(conditions.in_words(bulk.clauses))})
@@ -163,10 +163,12 @@ def _apply_policy(row: DecisionBatch, progress: Progress) -> Tally:
     policy = policies.parse({"name": row.policy.name, "rules": row.policy.rules})
     rows = proposals.of_policy(row.dataset, policy)
     ids = _locked(proposals.acting(rows))
-    now = proposals.effect_of(rows, [str(rule.then.does) for rule in policy.rules])
+    now = proposals.effect_of_policy(row.dataset, policy)
     _check_as_shown(row, now, "policy", 0)
     reasons = [Value(rule.because) for rule in policy.rules]
     named = {"policy": Value(policies.digest(policy)), "policy_name": Value(policy.name)}
+    if row.dataset.calibration:
+        named["calibration"] = Value(row.dataset.calibration)
     return _decide(
         row, rows, ids, now, reasons, _evidence({**named, "rule": F("rule") + 1}), progress
     )

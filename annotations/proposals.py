@@ -7,12 +7,13 @@ is. A policy never overrides a person; one verdict in bulk does where the curato
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from django.db.models import (
+    BooleanField,
     Case,
     CharField,
     Count,
@@ -54,6 +55,14 @@ REASONS: Mapping[str, str] = {
 TRAINED_ON = ("a", "b")  # the labels that a file for training can hold
 OF_DECISIONS = ("status", "decided_by", "decided")
 COMPARED = ("counts", "people", "unchanged")
+ANY = ("a", "b", "tie", "")
+SENSIBLE: Mapping[str, Sequence[str]] = {  # the source labels that it can be done to
+    Verdict.FLIP: ("a", "b"),
+    Verdict.SOFTEN: ("a", "b"),
+    Verdict.KEEP: ("a", "b", "tie"),
+    Verdict.PREFER_A: ("tie", ""),
+    Verdict.PREFER_B: ("tie", ""),
+}
 EVERY = Q(pk__isnull=False)
 EXAMPLES = 20
 SAMPLE = 10
@@ -172,31 +181,31 @@ def _does(rule: Rule) -> Any:
 
 def _sensible(verdict: str) -> Q:
     """Where there is a label to do it to, or, to prefer a response, none that prefers one."""
-    if verdict in (Verdict.FLIP, Verdict.SOFTEN):
-        return Q(source_preference__in=["a", "b"])
-    if verdict == Verdict.KEEP:
-        return Q(source_preference__in=["a", "b", "tie"])
-    if verdict in (Verdict.PREFER_A, Verdict.PREFER_B):
-        return Q(source_preference__in=["", "tie"])
-    return EVERY
+    return Q(source_preference__in=SENSIBLE[verdict]) if verdict in SENSIBLE else EVERY
 
 
 def _fate(digest: str) -> Case:
     """Of what a policy proposes. What the row says itself is asked before the rules are gone
     through again: the database does that each time that `proposed` is named."""
     is_queue = Q(proposed=QUEUE)
-    held = Decision.objects.filter(
-        evidence__policy=digest, verdict=OuterRef("proposed"), pk=OuterRef("decision")
-    ).filter(~Q(verdict=Verdict.SOFTEN) | Q(label_probability=OuterRef("probability")))
     return Case(
         When(proposed__in=[LEFT, SENSELESS], then=F("proposed")),
         When(decided_by=PairStanding.DecidedBy.PERSON, then=Value(PEOPLE)),
         When(Q(verdict__gt="") & is_queue, then=Value(DECIDED)),
         When(Q(put_forward_by__isnull=False) & is_queue, then=Value(SAME)),
-        When(Q(decided_by=PairStanding.DecidedBy.POLICY) & Exists(held), then=Value(SAME)),
+        When(Q(decided_by=PairStanding.DecidedBy.POLICY) & Exists(_held(digest)), then=Value(SAME)),
         default=F("proposed"),
         output_field=CharField(),
     )
+
+
+def _held(digest: str) -> QuerySet[Decision, Decision]:
+    """The decision that the pair stands by, where the same rules have said the same."""
+    held = Decision.objects.filter(
+        evidence__policy=digest, verdict=OuterRef("proposed"), pk=OuterRef("decision")
+    )
+    is_as_probable = ~Q(verdict=Verdict.SOFTEN) | Q(label_probability=OuterRef("probability"))
+    return held.filter(is_as_probable)
 
 
 def _fate_in_bulk(bulk: Bulk) -> Case:
@@ -339,9 +348,8 @@ class Preview:
 
 def preview(dataset: Dataset, policy: Policy) -> Preview:
     """What the policy would do to the dataset now. One scan of its standings."""
-    acts = [str(rule.then.does) for rule in policy.rules]
     found = policies.warnings(policy)
-    effects, before, after = _effects(of_policy(dataset, policy), acts)
+    effects, before, after = _effects(_groups_of_policy(dataset, policy), _acts(policy))
     if effects[-1].is_nothing:
         found = [*found, "It would change nothing now."]
     return _preview(effects, before, after, found)
@@ -351,13 +359,101 @@ def preview_bulk(dataset: Dataset, bulk: Bulk) -> Preview:
     """What the verdict on all pairs of the filter would do now. Mean strengths and sizes are those
     of the filter's pairs. Raises CannotPropose."""
     check_bulk(bulk.verdict, bulk.probability)
-    effects, before, after = _effects(of_bulk(dataset, bulk), [bulk.verdict])
+    effects, before, after = _effects(_groups(of_bulk(dataset, bulk)), [bulk.verdict])
     return _preview(effects, before, after, [])
 
 
-def effect_of(rows: Standings, acts: Sequence[str]) -> Effect:
-    """How many pairs change which way, of rows with `rule` and `fate`."""
-    return _effects(rows, acts)[0][-1]
+def effect_of_policy(dataset: Dataset, policy: Policy) -> Effect:
+    """How many pairs change which way."""
+    return _effects(_groups_of_policy(dataset, policy), _acts(policy))[0][-1]
+
+
+def effect_of_bulk(dataset: Dataset, bulk: Bulk) -> Effect:
+    """How many pairs change which way."""
+    return _effects(_groups(of_bulk(dataset, bulk)), [bulk.verdict])[0][-1]
+
+
+def _acts(policy: Policy) -> list[str]:
+    return [str(rule.then.does) for rule in policy.rules]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pairs that are alike in all that decides what becomes of them."""
+
+    rule: int
+    fate: str
+    source: str
+    verdict: str
+    count: int
+    strength: float  # summed
+    scored: int
+
+
+def _groups(rows: Standings) -> list[_Group]:
+    """Of rows with `rule` and `fate`."""
+    counted: Any = rows.values_list("rule", "fate", "source_preference", "verdict").annotate(
+        Count("pk"), Sum("strength"), Count("strength")
+    )
+    return [
+        _Group(rule, fate, source, verdict, count, strength or 0.0, scored)
+        for rule, fate, source, verdict, count, strength, scored in counted
+    ]
+
+
+def _groups_of_policy(dataset: Dataset, policy: Policy) -> list[_Group]:
+    """The same as from `of_policy`, but that the rules are gone through once for each pair: the
+    fate follows here from the rule and from columns of which there are few values."""
+    rows: Any = dataset.standings.order_by().annotate(rule=_rule(policy))
+    by_policy = Q(decided_by=PairStanding.DecidedBy.POLICY)
+    rows = rows.annotate(proposed=_proposed(policy), probability=_probability(policy)).annotate(
+        can_be_calibrated=_is(Q(label_probability__isnull=False)),
+        is_put_forward=_is(Q(put_forward_by__isnull=False)),
+        is_same=_is(by_policy & Exists(_held(policies.digest(policy)))),
+    )
+    columns = ("source_preference", "can_be_calibrated", "verdict", "decided_by")
+    counted = rows.values_list("rule", *columns, "is_put_forward", "is_same").annotate(
+        Count("pk"), Sum("strength"), Count("strength")
+    )
+    return [
+        _Group(
+            rule,
+            _fate_of(policy, rule, source, calibrated, verdict, by, is_put_forward, is_same),
+            *(source, verdict, count, strength or 0.0, scored),
+        )
+        for rule, source, calibrated, verdict, by, is_put_forward, is_same, *figures in counted
+        for count, strength, scored in [figures]
+    ]
+
+
+def _is(condition: Any) -> Case:
+    return Case(
+        When(condition, then=Value(True)), default=Value(False), output_field=BooleanField()
+    )
+
+
+def _fate_of(
+    policy: Policy,
+    number: int,
+    source: str,
+    can_be_calibrated: bool,
+    verdict: str,
+    decided_by: str,
+    is_put_forward: bool,
+    is_same: bool,
+) -> str:
+    """As `_fate` says it in SQL."""
+    if number == NO_RULE or policy.rules[number].then.does is Does.LEAVE:
+        return LEFT
+    action = policy.rules[number].then
+    act = str(action.does)
+    if source not in SENSIBLE.get(act, ANY) or (action.is_calibrated and not can_be_calibrated):
+        return SENSELESS
+    if decided_by == PairStanding.DecidedBy.PERSON:
+        return PEOPLE
+    if act == QUEUE:
+        return DECIDED if verdict else SAME if is_put_forward else QUEUE
+    return SAME if is_same else act
 
 
 def _preview(
@@ -368,22 +464,18 @@ def _preview(
     return Preview(whole, rules, before, after, warnings, last)
 
 
-def _effects(rows: Standings, acts: Sequence[str]) -> tuple[list[Effect], Trained, Trained]:
+def _effects(
+    groups: Iterable[_Group], acts: Sequence[str]
+) -> tuple[list[Effect], Trained, Trained]:
     """The effect of each rule, and of the whole as the last."""
     effects = [Effect() for _ in range(len(acts) + 1)]
     before, after = _Trained(), _Trained()
-    groups: Any = rows.values_list("rule", "fate", "source_preference", "verdict").annotate(
-        Count("pk"), Sum("strength"), Count("strength")
-    )
-    for rule, fate, source, verdict, count, strength, scored in groups:
-        act = acts[rule] if rule >= 0 else ""
-        for effect in {rule, len(acts)} - {NO_RULE}:
-            effects[effect].add(fate, act, verdict, count)
-        towards_a = -(strength or 0.0) if source == "b" else strength or 0.0
-        held = resulting_preference(source, verdict)
-        before.add(held, count, towards_a, scored)
-        becomes = fate if fate in VERDICTS else verdict
-        after.add(resulting_preference(source, becomes), count, towards_a, scored)
+    for group in groups:
+        act = acts[group.rule] if group.rule >= 0 else ""
+        for effect in {group.rule, len(acts)} - {NO_RULE}:
+            effects[effect].add(group.fate, act, group.verdict, group.count)
+        before.add(group, group.verdict)
+        after.add(group, group.fate if group.fate in VERDICTS else group.verdict)
     return effects, before.found(), after.found()
 
 
@@ -395,11 +487,13 @@ class _Trained:
     strength: float = 0.0
     scored: int = 0
 
-    def add(self, preference: str, count: int, towards_a: float, scored: int) -> None:
+    def add(self, group: _Group, verdict: str) -> None:
+        preference = resulting_preference(group.source, verdict)
         if preference not in TRAINED_ON:
             return
-        self.pairs += count
-        self.scored += scored
+        towards_a = -group.strength if group.source == "b" else group.strength
+        self.pairs += group.count
+        self.scored += group.scored
         self.strength += towards_a if preference == "a" else -towards_a
 
     def found(self) -> Trained:
@@ -439,12 +533,11 @@ def examples(
     dataset: Dataset, policy: Policy, *, per_action: int = EXAMPLES, seed: int = 0
 ) -> dict[str, list[Example]]:
     """Random pairs of each action, in a random order that the seed decides."""
-    acts = dict.fromkeys(str(rule.then.does) for rule in policy.rules)
     rows = of_policy(dataset, policy)
-    found = _fates(rows)
+    found = effect_of_policy(dataset, policy).counts
     return {
         act: _sample(rows.filter(fate=act), found[act], per_action, seed)
-        for act in acts
+        for act in dict.fromkeys(_acts(policy))
         if found[act]
     }
 
@@ -453,14 +546,8 @@ def sample_bulk(
     dataset: Dataset, bulk: Bulk, *, count: int = SAMPLE, seed: int = 0
 ) -> list[Example]:
     """Random pairs of those that the bulk decision would change."""
-    rows = of_bulk(dataset, bulk)
-    return _sample(rows.filter(fate=bulk.verdict), _fates(rows)[bulk.verdict], count, seed)
-
-
-def _fates(rows: Standings) -> Counter[str]:
-    """Pairs by fate."""
-    counted: Any = rows.values_list("fate").annotate(Count("pk"))
-    return Counter(dict(counted))
+    found = effect_of_bulk(dataset, bulk).counts[bulk.verdict]
+    return _sample(of_bulk(dataset, bulk).filter(fate=bulk.verdict), found, count, seed)
 
 
 def _sample(rows: Standings, found: int, count: int, seed: int) -> list[Example]:
