@@ -7,18 +7,15 @@ the last ones and says how old they are.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import (
     Case,
     Count,
-    Exists,
-    F,
     IntegerField,
     Max,
     OuterRef,
@@ -34,10 +31,8 @@ from django.utils import timezone
 from annotations import checks, teams
 from annotations.checks import Check
 from annotations.models import (
-    Annotator,
     Dataset,
     Decision,
-    Label,
     PairStanding,
     Preference,
     Verdict,
@@ -297,24 +292,16 @@ def _range(field: str, low: int, high: int | None) -> tuple[str, list[dict[str, 
 
 def _by_annotator(dataset: Dataset) -> list[dict[str, Any]]:
     """Of whoever gave the labels that came with the pairs: the source's labels that are theirs."""
-    theirs = _labels_of(dataset).filter(
-        _own(),
-        preference=F("pair__standing__source_preference"),
-        pair__standing__flag__in=Flag.values,
-    )
-    counts = {
-        "labels": Count("pk"),
-        "flipped": Count("pk", filter=Q(pair__standing__flag=Flag.FLIPPED)),
-    }
-    rows: Any = theirs.values_list("annotator__name").annotate(**counts)
+    rows = list(_asked(THEIRS_BY_ANNOTATOR, [Flag.FLIPPED, dataset.pk, *Flag.values]))
+    found, others = rows[:MOST_ROWS], rows[MOST_ROWS:]
     slices = [
         _slice(name, [{"field": "annotator", "is": name}], labels, flipped)
-        for name, labels, flipped in rows.order_by("-labels", "annotator__name")[:MOST_ROWS]
+        for name, labels, flipped in found
     ]
-    sums = theirs.aggregate(**counts)
-    labels = sums["labels"] - sum(row["labels"] for row in slices)
-    flipped = sums["flipped"] - sum(row["flipped"] for row in slices)
-    return [*slices, _slice("all others", [], labels, flipped)] if labels else slices
+    if not others:
+        return slices
+    labels, flipped = (sum(row[place] for row in others) for place in (1, 2))
+    return [*slices, _slice("all others", [], labels, flipped)]
 
 
 # --- A second source of labels --------------------------------------------------------------------
@@ -328,60 +315,96 @@ def _agreement(dataset: Dataset) -> dict[str, list[list[int]]]:
     made the source's own label, and is a second source only where a judge of more weight made it
     (`formats.parsed.source_preference`).
     """
-    counts: dict[str, list[list[int]]] = {}
-    for kind, percentile, agrees in _opinions(dataset):
-        bins = counts.setdefault(kind, [[0, 0] for _ in range(AGREEMENT_BINS)])
+    counts: dict[str, list[list[int]]] = {"people": [], "ai": []}
+    for name, percentile, agrees in _opinions(dataset):
+        bins = counts[name]
+        if not bins:
+            bins.extend([0, 0] for _ in range(AGREEMENT_BINS))
         found = bins[min(int(percentile * AGREEMENT_BINS), AGREEMENT_BINS - 1)]
         found[0] += agrees
         found[1] += 1
-    return {name: counts.get(kind, []) for kind, name in SECOND.items()}
-
-
-SECOND = {Annotator.Kind.HUMAN: "people", Annotator.Kind.AI: "ai"}
-WEIGHTIER = (Annotator.Kind.SOURCE, Annotator.Kind.GOLD)
+    return counts
 
 
 def _opinions(dataset: Dataset) -> Iterator[tuple[str, float, bool]]:
-    """Of each flagged label that a second source speaks of: which kind, the label's percentile, and
-    whether the majority of that kind agrees."""
-    weightier = Label.objects.filter(pair=OuterRef("pair"), annotator__kind__in=WEIGHTIER)
-    said = _labels_of(dataset).filter(
-        annotator__kind__in=SECOND,
-        preference__in=[Preference.A, Preference.B],
-        pair__standing__flag__in=Flag.values,
-        pair__standing__percentile__isnull=False,
+    """Of each flagged label that a second source speaks of: which source, the label's percentile,
+    and whether the majority agrees."""
+    later = _votes_that_came_later(dataset)
+    by_source = {pk for (pk,) in _asked(BY_SOURCE, [dataset.pk])}
+    voices = ("people_a", "people_b", "ai_a", "ai_b")
+    rows: Any = dataset.standings.order_by().filter(
+        Q(people_a__gt=0) | Q(people_b__gt=0) | Q(ai_a__gt=0) | Q(ai_b__gt=0),
+        flag__in=Flag.values,
+        percentile__isnull=False,
     )
-    rows: Any = said.annotate(
-        own=Case(When(_own(), then=Value(1)), default=Value(0)),
-        by_source=Exists(weightier.filter(_own())),
-        source=F("pair__standing__source_preference"),
-        percentile=F("pair__standing__percentile"),
-    ).values("pair_id", "annotator__kind", "own", "by_source", "source", "percentile", "preference")
-    counted = rows.annotate(votes=Count("pk")).order_by("pair_id")
-    for _, of_pair in groupby(counted.iterator(chunk_size=CHUNK), key=lambda row: row["pair_id"]):
-        yield from _majorities(list(of_pair))
+    columns = ("pk", "percentile", "source_preference", *voices)
+    for pk, percentile, source, *votes in rows.values_list(*columns).iterator(chunk_size=CHUNK):
+        since = later.get(pk, NO_VOTES)
+        came_with_people = sum(votes[:2]) > sum(since[:2])
+        for name, at in (("people", 0), ("ai", 2)):
+            weightier = pk in by_source or (name == "ai" and came_with_people)
+            for_a, for_b = (votes if weightier else since)[at : at + 2]
+            if for_a != for_b:
+                yield name, percentile, (for_a > for_b) == (source == Preference.A)
 
 
-def _majorities(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
-    """What the second sources of one pair say."""
-    by_people = any(row["own"] and row["annotator__kind"] == Annotator.Kind.HUMAN for row in rows)
-    for kind in SECOND:
-        is_second = rows[0]["by_source"] or (by_people and kind == Annotator.Kind.AI)
-        votes = Counter[bool]()
-        for row in rows:
-            if row["annotator__kind"] == kind and (is_second or not row["own"]):
-                votes[row["preference"] == row["source"]] += row["votes"]
-        if votes[True] != votes[False]:
-            yield kind, rows[0]["percentile"], votes[True] > votes[False]
+NO_VOTES = (0, 0, 0, 0)
+PLACES = {("human", "a"): 0, ("human", "b"): 1, ("ai", "a"): 2, ("ai", "b"): 3}
 
 
-def _labels_of(dataset: Dataset) -> "QuerySet[Label, Label]":
-    return Label.objects.judgements().filter(pair__standing__dataset=dataset).order_by()
+def _votes_that_came_later(dataset: Dataset) -> dict[int, list[int]]:
+    """How many people, and AI judges, prefer A and B of each pair, but for labels that came with
+    it."""
+    found: dict[int, list[int]] = {}
+    for pair_id, kind, preference in _asked(LATER, [dataset.pk]):
+        found.setdefault(pair_id, [0, 0, 0, 0])[PLACES[kind, preference]] += 1
+    return found
 
 
-def _own() -> Q:
-    """Whether a label came with its pair."""
-    return Q(imported_in=F("pair__standing__imported_in"))
+def _asked(statement: str, arguments: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a statement, some at a time."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, arguments)
+        while rows := cursor.fetchmany(CHUNK):
+            yield from rows
+
+
+# In SQL, because Django would join labels to standings by way of the pairs, whose rows hold texts.
+# A label counts as LabelQuerySet.judgements says.
+CURRENT = """
+    FROM annotations_label AS label
+    JOIN annotations_annotator AS annotator ON annotator.id = label.annotator_id
+    JOIN annotations_pairstanding AS standing ON standing.pair_id = label.pair_id
+    WHERE label.occasion = '' AND label.preference IN ('a', 'b') AND NOT EXISTS (
+        SELECT 1 FROM annotations_label AS later WHERE later.supersedes_id = label.id
+    )
+"""
+THEIRS_BY_ANNOTATOR = (
+    "SELECT annotator.name, COUNT(*), SUM(CASE WHEN standing.flag = %s THEN 1 ELSE 0 END)"
+    + CURRENT
+    + """
+    AND annotator.dataset_id = %s AND label.imported_in_id = standing.imported_in_id
+    AND label.preference = standing.source_preference AND standing.flag IN (%s, %s, %s, %s)
+    GROUP BY annotator.name ORDER BY 2 DESC, 1
+"""
+)
+BY_SOURCE = (
+    "SELECT label.pair_id"
+    + CURRENT
+    + """
+    AND annotator.dataset_id = %s AND annotator.kind IN ('source', 'gold')
+    AND label.imported_in_id = standing.imported_in_id
+    AND (standing.people_a > 0 OR standing.people_b > 0 OR standing.ai_a > 0 OR standing.ai_b > 0)
+"""
+)
+LATER = (
+    "SELECT label.pair_id, annotator.kind, label.preference"
+    + CURRENT
+    + """
+    AND annotator.dataset_id = %s AND annotator.kind IN ('human', 'ai')
+    AND (label.imported_in_id IS NULL OR label.imported_in_id <> standing.imported_in_id)
+"""
+)
 
 
 def waiting(figures: Mapping[str, Any], flag: Flag) -> int:

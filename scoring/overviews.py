@@ -225,11 +225,12 @@ def broken_of(figures: Mapping[str, Any]) -> list[Broken]:
 # --- What the run found ---------------------------------------------------------------------------
 
 
-def bands_of(run: ScoringRun) -> list[Band]:
-    """The deciles of strength, the weakest first; empty for a run of before they were kept."""
+def bands_of(run: ScoringRun, view: str = "deciles") -> list[Band]:
+    """The deciles of strength, or the finer groups of the `profile`, the weakest first; empty for a
+    run of before they were kept."""
     return [
         Band(group, number, strength_query(run, group["lowest"], group["highest"]))
-        for number, group in enumerate(run.summary.get("deciles", []), 1)
+        for number, group in enumerate(run.summary.get(view, []), 1)
     ]
 
 

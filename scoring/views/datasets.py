@@ -80,6 +80,7 @@ def _found(run: ScoringRun, sources: list[overviews.SecondSource]) -> dict[str, 
         "noise": sampling.noise_of(run),
         "bars": overviews.bars_of(run),
         "bands": overviews.bands_of(run),
+        "profile": overviews.bands_of(run, "profile"),
         "only": overviews.labels_only(run),
     }
     if "profile" in run.summary:
