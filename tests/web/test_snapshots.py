@@ -18,6 +18,7 @@ from annotations.models import (
 from curator.models import User
 from scoring import freezing, tasks
 from tests import factories
+from tests.web.test_api import program_of
 
 
 def decide(into: Dataset, number: int, verdict: Verdict, by: User, reason: str = "") -> None:
@@ -180,6 +181,53 @@ def test_what_stands_as_it_did_is_not_restored(
     assert "Nothing to restore" in page(as_casey, url("snapshot-restore", 2))
     assert as_casey.post(url("snapshot-restore", 2)).status_code == 400
     assert not DecisionBatch.objects.exists()
+
+
+# --- For programs ---------------------------------------------------------------------------------
+
+
+def test_programs_read_snapshots_changes_and_activity(
+    two: tuple[Snapshot, Snapshot], casey: User
+) -> None:
+    program = program_of(casey)
+    tagged = program.post("/datasets/pairs/snapshots/1/tags", name="v1").found
+    assert (tagged["number"], tagged["tags"]) == (1, ["v1"])
+    listed = program.get("/datasets/pairs/snapshots").found
+    assert [(row["number"], row["tags"]) for row in listed] == [(2, []), (1, ["v1"])]
+    assert "pretty_name" in program.get("/datasets/pairs/snapshots/v1").found["card"]
+    found = program.get("/datasets/pairs/changes?since=v1&until=2").found
+    assert (found["decided"], found["training_rows"]["lost"]) == (2, 1)
+    assert program.get("/datasets/pairs/changes").found["decided"] == 0
+    feed = program.get("/datasets/pairs/activity?kind=snapshots").found
+    assert [entry["kind"] for entry in feed["entries"]] == ["tag", "snapshot", "snapshot"]
+    assert feed["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("snapshots/v9", 404),
+        ("snapshots/%00", 404),
+        ("changes?since=2&until=1", 422),
+        ("changes?until=1", 422),
+        ("activity?kind=moon", 422),
+        ("activity?after=x", 422),
+        ("activity?person=99999999999999999999", 422),
+    ],
+)
+def test_programs_are_told_what_cannot_be(
+    two: tuple[Snapshot, Snapshot], casey: User, path: str, status: int
+) -> None:
+    assert program_of(casey).get(f"/datasets/pairs/{path}").status == status
+
+
+def test_programs_name_moments_with_or_without_a_zone(
+    two: tuple[Snapshot, Snapshot], casey: User
+) -> None:
+    program = program_of(casey)
+    for since in ("2020-01-01", "2020-01-01T10:00:00", "2020-01-01T10:00:00Z"):
+        answer = program.get(f"/datasets/pairs/activity?since={since}")
+        assert answer.found["entries"]
 
 
 # --- In the background ----------------------------------------------------------------------------
