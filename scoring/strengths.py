@@ -308,10 +308,11 @@ def _hand_over(run: ScoringRun) -> None:
 
 
 def _figures_of(run: ScoringRun) -> dict[str, Any]:
-    """What each standing takes from the run; nothing where the run has not scored its pair."""
+    """What each standing takes from the run; nothing where the run has not scored its pair, and no
+    figures where there is no label for them to speak for."""
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk"))
     urgent = scores.exclude(flag="").annotate(priority=-F("strength"))
-    figures = {name: Subquery(scores.values(name)[:1]) for name in HANDED_OVER}
+    figures = {name: Subquery(urgent.values(name)[:1]) for name in HANDED_OVER}
     return figures | {
         "run_id": Subquery(scores.values("run")[:1]),
         "flag": Coalesce(Subquery(scores.values("flag")[:1]), Value("")),
