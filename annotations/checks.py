@@ -9,9 +9,9 @@ from `of_pair`. Nobody vouches for the texts, so every pattern takes time linear
 import re
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-Messages = Sequence[Mapping[str, str]]
+Messages = Sequence[Mapping[str, Any]]
 
 
 class Check(IntFlag):

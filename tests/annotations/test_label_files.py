@@ -257,7 +257,7 @@ def test_what_people_say_is_counted_at_the_pair(talked: Dataset) -> None:
     imported(fresh, written(talked) + json.dumps(more).encode())
     pair = fresh.pairs.get(source_id="pair-0")
     assert (pair.standing.people_a, pair.standing.people_b, pair.standing.people_tie) == (1, 1, 0)
-    assert list(fresh.pairs.in_dispute()) == [pair]
+    assert list(fresh.pairs.in_dispute(fresh)) == [pair]
 
 
 def test_a_later_change_of_mind_follows_the_label_that_is_there(talked: Dataset) -> None:

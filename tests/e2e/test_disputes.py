@@ -78,7 +78,7 @@ def expect_pair(page: Page, number: int) -> None:
 
 
 def verdict_of(dataset: Dataset, number: int) -> str:
-    return pair_of(dataset, number).verdict
+    return str(pair_of(dataset, number).standing.verdict)
 
 
 def test_disputes_are_settled_skipped_and_taken_back_by_keys(at: Any, divided: Dataset) -> None:
