@@ -9,7 +9,7 @@ the last ones and says how old they are.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
@@ -50,6 +50,7 @@ MOST_ROWS = 12  # of one kind of slice; what is smaller is joined
 LENGTHS = (250, 500, 1000, 2000, 4000, 8000)  # characters, from which on a slice begins
 TURNS = (1, 2, 3, 4, 5, 7, 11)
 CHUNK = 10_000
+LATELY = timedelta(seconds=30)
 # what leaves no label that could be right as it stands
 BROKEN = Check.IDENTICAL | Check.EMPTY | Check.API_ERROR | checks.OF_GROUP
 BROKEN_NAMES = [name for name, check in checks.NAMES.items() if check in BROKEN]
@@ -124,6 +125,23 @@ def ask(dataset: Dataset, *, state: str | None = None) -> None:
     if not is_counted and (is_new or work.requeue(row, also_done=True)):
         DatasetFigures.objects.filter(pk=row.pk).update(wanted=state)
         ring_on_commit(COUNT_FIGURES, figures_id=row.pk)
+
+
+def ask_where_lately_changed() -> None:
+    """Ask for the figures of datasets into which an import, or on which a batch of decisions, came
+    to its end just now, so that nobody has to look first."""
+    since = timezone.now() - LATELY
+    imported, decided = (
+        Q(**{f"{rows}__status": work.Work.Status.DONE, f"{rows}__finished_at__gte": since})
+        for rows in ("imports", "batches")
+    )
+    found = {pk for met in (imported, decided) for pk in _ids(Dataset.objects.filter(met))}
+    for dataset in Dataset.objects.filter(pk__in=found):
+        ask(dataset)
+
+
+def _ids(datasets: "QuerySet[Dataset, Dataset]") -> Iterable[int]:
+    return datasets.values_list("pk", flat=True)
 
 
 def run(row: DatasetFigures) -> None:

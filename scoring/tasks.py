@@ -51,6 +51,7 @@ def sweep() -> None:
     """Ring for runs and snapshots that are due, for rounds that nobody has filled, figures that
     nobody has counted and calibrations that nobody has written."""
     shards.sweep()
+    counting.ask_where_lately_changed()
     for figures_id in work.due(DatasetFigures, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(counting.COUNT_FIGURES, figures_id=figures_id)
     for round_id in work.due(Round, unheard=shards.UNHEARD, quiet=is_quiet("default")):

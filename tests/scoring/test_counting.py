@@ -244,6 +244,20 @@ def test_a_large_dataset_is_counted_in_the_background(
     assert not current(dataset).is_current
 
 
+def test_after_an_import_nobody_has_to_look_first(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large(monkeypatch)
+    factories.pairs(dataset)
+    counting.ask_where_lately_changed()
+    row = DatasetFigures.objects.get()
+    tasks.count_figures(figures_id=row.pk)
+    counting.ask_where_lately_changed()  # of now: not again
+    row.refresh_from_db()
+    assert row.status == DatasetFigures.Status.DONE
+    assert current(dataset).figures["pairs"] == 3
+
+
 def test_what_changes_while_it_is_counted_is_counted_next(
     dataset: Dataset, casey: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
