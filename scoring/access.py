@@ -6,7 +6,7 @@ from django.shortcuts import get_object_or_404
 
 from annotations import access, permissions
 from annotations.models import Dataset
-from curator.lib.refusals import Forbidden
+from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
 from scoring.models import Checkpoint, Ensemble, ScoringRun, TrainingRun
 
@@ -27,6 +27,21 @@ def run_to_watch(user: User, slug: str, run_id: int) -> ScoringRun:
     return get_object_or_404(
         ScoringRun.objects.select_related("ensemble", "dataset"), dataset=dataset, pk=run_id
     )
+
+
+def run_called(dataset: Dataset, number: int | None) -> ScoringRun:
+    """A run by its id, the current one without; for commands of the machine. Raises Refusal."""
+    runs = ScoringRun.objects.filter(dataset=dataset).select_related("ensemble", "dataset")
+    if number is None:
+        run = ScoringRun.objects.current(dataset)
+        if run is None:
+            raise Refusal(f"{dataset.slug} has no run that is done: score it first.")
+        return run
+    found = runs.filter(pk=number).first()
+    if found is None:
+        known = ", ".join(str(pk) for pk in runs.values_list("pk", flat=True)[:10]) or "none"
+        raise Refusal(f"{dataset.slug} has no run {number}; it has: {known}.")
+    return found
 
 
 def checkpoints(user: User) -> QuerySet[Checkpoint]:

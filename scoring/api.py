@@ -12,17 +12,19 @@ from annotations import access as annotations_access
 from annotations.activity import Key, Wanted
 from curator.lib.refusals import Refusal
 from curator.requests import TokenRequest
-from scoring import access, activity, assembling, comparing, launch, shards
+from scoring import access, activity, assembling, comparing, launch, sampled, sampling, shards
 from scoring.models import Checkpoint, Ensemble, RewardModel
 from scoring.schemas import (
     ActivityOut,
     ComparisonOut,
     EnsembleIn,
     EnsembleOut,
+    EvidenceOut,
     ModelIn,
     ModelOut,
     RunIn,
     RunOut,
+    SampleIn,
     Text,
 )
 
@@ -159,6 +161,23 @@ def compare(request: TokenRequest, slug: str, run_id: int, other_id: int) -> dic
     a = access.run_to_watch(request.auth, slug, run_id)
     b = access.run_to_watch(request.auth, slug, other_id)
     return comparing.as_json(comparing.compare(a, b))
+
+
+@runs_router.post(f"{RUN}/sample", response=EvidenceOut, summary="Draw labels to review")
+def draw(request: TokenRequest, slug: str, run_id: int, wanted: SampleIn) -> dict[str, Any]:
+    """At random, from every range of strength: they wait in the queue `audit` of the review."""
+    found = access.run_to_watch(request.auth, slug, run_id)
+    sample = sampling.draw(found, wanted.size, by=request.auth, seed=wanted.seed)
+    return sampled.as_dict(sampling.found(sample))
+
+
+@runs_router.get(f"{RUN}/evidence", response=EvidenceOut, summary="What the reviewed sample says")
+def evidence(request: TokenRequest, slug: str, run_id: int) -> dict[str, Any]:
+    found = access.run_to_watch(request.auth, slug, run_id)
+    sample = sampling.sample_of(found)
+    if sample is None:
+        raise Refusal(f"No sample of run {found.pk} was drawn yet: draw one first.")
+    return sampled.as_dict(sampling.found(sample))
 
 
 # --- Activity -------------------------------------------------------------------------------------

@@ -115,6 +115,7 @@ class Noise:
     figure: Estimate | None
     at_least: float | None
     basis: str
+    reviewed: int = 0  # how many reviews it rests on
 
     @property
     def shown(self) -> dict[str, float] | None:

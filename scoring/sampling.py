@@ -297,7 +297,8 @@ def noise_of(run: ScoringRun) -> Noise:
     share = sampling.noise_rate(sizes, verdicts.strata, verdicts.wrong)
     if share.figure is None or share.reviews < min(FEWEST, share.pairs):
         return noise_by_models(run)
-    return Noise(share.figure, None, f"By {share.reviews:,} reviews of labels drawn at random.")
+    basis = f"By {share.reviews:,} reviews of labels drawn at random."
+    return Noise(share.figure, None, basis, share.reviews)
 
 
 def _rows(sample: ReviewSample) -> list[dict[str, Any]]:

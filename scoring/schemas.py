@@ -255,6 +255,62 @@ class RunOut(Schema):
         )
 
 
+class SampleIn(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="That the sample shall have; one that was drawn grows to it."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        0, description="Of the chance, at the first draw."
+    )
+
+
+class FoundOut(Schema):
+    """A share with its 95 % interval."""
+
+    estimate: Share
+    low: Share
+    high: Share
+
+
+class StratumOut(Schema):
+    low: float = Field(description="Lowest strength.")
+    high: float
+    pairs: int
+    reviewed: int
+    wrong: int
+    share: FoundOut | None = Field(description="Of its labels that are wrong; null unreviewed.")
+
+
+class FlagEvidenceOut(Schema):
+    pairs: int
+    reviewed: int
+    wrong: int
+    precision: FoundOut | None = Field(description="Of its labels, how many are wrong.")
+    recall: FoundOut | None = Field(description="Of the wrong labels, how many carry it.")
+
+
+class EvidenceOut(Schema):
+    """What `manage.py evidence --json` prints."""
+
+    run: int
+    sample: int
+    size: int
+    seed: int
+    waiting: int = Field(description="Drawn pairs that no person has decided one by one.")
+    reviewed: int = Field(description="Verdicts that count.")
+    right: int
+    wrong: int
+    unclear: int = Field(description="Ties and dropped pairs, which count as not wrong.")
+    passed_over: int = Field(description="Undecided pairs before the last that counts.")
+    further_on: int = Field(description="Decided pairs that the review has not come to.")
+    noise_rate: FoundOut | None = Field(description="Share of all labels that is wrong.")
+    strata: list[StratumOut] = Field(description="Labels of like strength, the weakest first.")
+    flags: dict[Flag, FlagEvidenceOut]
+    reviews_needed: dict[str, int] = Field(description="More reviews, by half-width.")
+
+
 class OverlapOut(Schema):
     a: int = Field(description="Labels that run A flags as flipped.")
     b: int = Field(description="Labels that run B does.")

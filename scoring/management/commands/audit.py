@@ -8,9 +8,8 @@ from typing import Any
 
 from annotations.datasets import dataset_called
 from curator.command import CuratorCommand
-from curator.lib.refusals import Refusal
 from scoring import launch, truths
-from scoring.models import ScoringRun
+from scoring.access import run_called
 
 TO_DRAW = ("curve", "curves", "cleanlab", "precision_at")  # of which JSON has more than lines
 
@@ -44,14 +43,7 @@ class Command(CuratorCommand):
         seed: int,
         **options: Any,
     ) -> Mapping[str, Any]:
-        found = dataset_called(dataset)
-        scored = ScoringRun.objects.filter(dataset=found, pk=run).first()
-        if scored is None:
-            known = (
-                ", ".join(str(pk) for pk in found.scoring_runs.values_list("pk", flat=True)[:10])
-                or "none"
-            )
-            raise Refusal(f"{found.slug} has no run {run}; it has: {known}.")
+        scored = run_called(dataset_called(dataset), run)
         if truth is not None:
             return {"run": run, "mode": scored.mode, **truths.audit_against(scored, Path(truth))}
         launch.check_audit(scored, plant or 0.0)
