@@ -18,6 +18,7 @@ from annotations import tasks as annotations_tasks
 from annotations.models import (
     Annotator,
     Dataset,
+    DecisionBatch,
     Export,
     Import,
     Label,
@@ -29,6 +30,7 @@ from annotations.models import (
     Round,
     Snapshot,
 )
+from annotations.policies import PRESETS
 from curator.models import User
 from scoring import launch, tasks
 from scoring.models import (
@@ -331,6 +333,15 @@ def audited(run: ScoringRun, *, share: float = 0.2) -> Audit:
     audit.refresh_from_db()
     assert audit.status == Audit.Status.DONE, audit.problem
     return audit
+
+
+def applied(into: Dataset, preset: str) -> DecisionBatch:
+    """The batch of a preset that was applied in this process."""
+    row = annotations_launch.start_policy(dataset=into, policy=PRESETS[preset], by=None)
+    annotations_tasks.decide_batch(batch_id=row.pk)
+    row.refresh_from_db()
+    assert row.status == DecisionBatch.Status.DONE, row.problem
+    return row
 
 
 def exported(snapshot: Snapshot, layout: str) -> Export:

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
-from annotations.models import Dataset, Lease
+from annotations.models import Dataset, DecisionBatch, Lease
 from curator import tokens
 from curator.api import api
 from curator.lib.refusals import Refusal
@@ -76,6 +76,7 @@ class Place:
     ensemble: Ensemble
     runs: tuple[ScoringRun, ScoringRun]
     lease: Lease
+    batch: DecisionBatch
     owner: User
     annotator: User
     stranger: User
@@ -93,7 +94,8 @@ def place(db: object) -> Place:
     factories.opened_round(dataset)
     lease = factories.leased(factories.annotator(dataset, owner.username))
     freezing.freeze(dataset=dataset, by=owner)
-    return Place(dataset, runs[0].ensemble, runs, lease, owner, annotator, stranger)
+    batch = factories.applied(dataset, "review-first")
+    return Place(dataset, runs[0].ensemble, runs, lease, batch, owner, annotator, stranger)
 
 
 @pytest.fixture
@@ -142,6 +144,7 @@ def of(place: Place, address: str) -> str:
         "run_id": place.runs[0].pk,
         "other_id": place.runs[1].pk,
         "lease_id": place.lease.pk,
+        "batch_id": place.batch.pk,
         "called": "1",
     }
     return address.format(**values)
@@ -153,9 +156,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{slug}/runs": {"ensemble": "heads"},
     "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
     "/datasets/{slug}/snapshots/{called}/tags": {"name": "v1"},
+    "/datasets/{slug}/snapshots/{called}/restore": {},
+    "/datasets/{slug}/policies/preview": {"policy": "review-first"},
+    "/datasets/{slug}/policies/apply": {"policy": "review-first"},
+    "/datasets/{slug}/decide/preview": {"where": [], "verdict": "keep"},
+    "/datasets/{slug}/decide": {"where": [], "verdict": "keep"},
 }
 OF_A_DATASET = [(method, path) for method, path in addresses() if "{slug}" in path]
-FOR_EVERYBODY = ("/next", "/label", "/undo")
+FOR_EVERYBODY = ("/next", "/label", "{slug}/undo")
 OF_CURATORS = [(method, path) for method, path in OF_A_DATASET if not path.endswith(FOR_EVERYBODY)]
 
 
