@@ -11,7 +11,7 @@ from curator.lib.intervals import Estimate, wilson
 from curator.models import User
 
 SHOWN = 10
-MOST_REVIEWED = 2000  # the latest decisions, of which the share that changed a label is counted
+MOST_REVIEWED = 1000  # the latest decisions, of which the share that changed a label is counted
 MOST_TODAY = 10_000
 MOST_LOOKED_AT = 100  # for the last ten that hold still
 CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
