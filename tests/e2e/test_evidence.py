@@ -33,6 +33,7 @@ def test_a_sample_is_drawn_reviewed_by_keys_and_says_how_many_labels_are_wrong(
     page.get_by_role("button", name="Draw a sample").click()
     expect(page.get_by_text(f"0 of {SIZE} reviewed")).to_be_visible()
     page.get_by_role("link", name="Review them").click()
+    page.wait_for_load_state("load")  # the keys are heard
     for row in SampledPair.objects.order_by("position"):
         expect(page.locator(f'#review[data-pair="{row.pair_id}"]')).to_be_visible()
         page.keyboard.press("1" if row.position else "t")

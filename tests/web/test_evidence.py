@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from annotations.models import Dataset
+from curator import tokens
 from curator.models import User
 from scoring import recalibrating, sampling, tasks
 from scoring.core.flags import CLEAR, FLIPPED
@@ -199,3 +200,22 @@ def test_an_audit_of_before_the_curves_still_has_its_line(as_casey: Any, run: Sc
     text = page(as_casey)
     assert "0.700" in text
     assert 'data-figure="audit"' not in text
+
+
+# The REST API
+
+
+def test_programs_draw_and_read_the_evidence(run: ScoringRun, casey: User, client: Any) -> None:
+    as_casey = {"Authorization": f"Bearer {tokens.issue(user=casey, name='tests')}"}
+    address = f"/api/datasets/pairs/runs/{run.pk}"
+    answer = client.get(f"{address}/evidence", headers=as_casey)
+    assert "draw one first" in answer.content.decode()
+    wanted = {"size": 10, "seed": 1}
+    answer = client.post(f"{address}/sample", wanted, "application/json", headers=as_casey)
+    assert answer.status_code == 200
+    assert answer.json()["waiting"] == 10
+    assert answer.json()["noise_rate"] is None
+    review(ReviewSample.objects.get(), casey, ["keep"] * 10)
+    found = client.get(f"{address}/evidence", headers=as_casey).json()
+    assert (found["reviewed"], found["noise_rate"]["estimate"]) == (10, 0.0)
+    assert found["flags"]["flipped"]["pairs"] == 10
