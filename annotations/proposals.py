@@ -212,7 +212,9 @@ def _fate_in_bulk(bulk: Bulk) -> Case:
     by_person = Q(decided_by=PairStanding.DecidedBy.PERSON)
     spared: Any = by_person
     if bulk.overrules_people:
-        spared = by_person & Q(decision__gt=bulk.seen) if bulk.seen else Q(pk__in=[])
+        spared = Q(pk__in=[])
+        if bulk.seen is not None:
+            spared = by_person & Q(decision__gt=bulk.seen)
     is_same: Any = by_person & Q(verdict=bulk.verdict)
     if bulk.verdict == Verdict.SOFTEN:
         held = Decision.objects.filter(

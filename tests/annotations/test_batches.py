@@ -309,6 +309,16 @@ def test_who_decides_while_another_looks_is_not_overruled(
         assert PairStanding.objects.get(pk=pair.pk).verdict == Verdict.KEEP
 
 
+def test_the_very_first_decision_is_not_overruled_by_who_has_not_seen_it(
+    dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    given = bulk("drop", FLIPPED, overrules_people=True)
+    shown = proposals.preview_bulk(dataset, given).expected
+    decide(pairs[0], Verdict.KEEP, casey)
+    batch = decided(dataset, given, casey, expected=shown)
+    assert (batch.counts, batch.passed_over) == ({"drop": 3}, {"people": 1})
+
+
 # --- Taken back -----------------------------------------------------------------------------------
 
 
