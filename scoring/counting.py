@@ -91,7 +91,7 @@ def state_of(dataset: Dataset) -> str:
     topics. Every part stands at the end of an index, however large the dataset is."""
     theirs = Decision.objects.filter(decided_by=OuterRef("user")).order_by("-pk")
     decided = dataset.memberships.annotate(latest=Subquery(theirs.values("pk")[:1]))
-    run = ScoringRun.objects.current(dataset)
+    run = ScoringRun.objects.defer("summary", "members_record").current(dataset)
     parts = (
         FORM,
         dataset.standings.aggregate(last=Max("pair"))["last"],

@@ -256,10 +256,11 @@ def _views_of(
 def _map(
     collected: Collected, strengths: Floats, spreads: Floats, flags: npt.NDArray[np.str_]
 ) -> dict[str, list[Any]]:
-    """Points of the mean × spread map: all labelled pairs, or an even sample of them."""
+    """Points of the mean × spread map, a labelled pair each; none where they are so many that the
+    map shows their density."""
     index = np.flatnonzero(flags != "")
     if len(index) > MAP_POINTS:
-        index = index[np.linspace(0, len(index) - 1, MAP_POINTS).astype(np.intp)]
+        index = index[:0]
     return {
         "pair": [collected.pair_ids[i] for i in index],
         "strength": np.round(strengths[index], 4).tolist(),

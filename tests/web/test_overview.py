@@ -16,7 +16,7 @@ from django.utils import timezone
 from annotations import commenting, decisions, filters
 from annotations.models import Dataset, Verdict
 from curator.models import User, WorkerProcess
-from scoring import alerts, counting, reports, tasks
+from scoring import alerts, counting, reports, strengths, tasks
 from scoring.alerts import Severity
 from scoring.models import DatasetFigures, Flag, ReviewSample, SampledPair, ScoringRun
 from tests import factories
@@ -130,6 +130,20 @@ def test_a_run_of_an_earlier_release_shows_what_it_has(scene: Scene, desk: Clien
     assert answer.status_code == 200
     assert answer.context["figures"].keys() == {"histogram", "map"}
     assert "Tenths of the labels" not in text_of(answer)
+
+
+def test_the_map_of_many_labels_shows_their_density(
+    scene: Scene, desk: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strengths, "MAP_POINTS", 10)
+    run = factories.scored(scene.ensemble)
+    assert run.summary["map"]["pair"] == []
+    counts = run.summary["density"]["counts"]
+    assert sum(count for cells in counts.values() for _, count in cells) == 28
+    [cells] = page_of(scene.dataset, desk).context["figures"]["map"]["data"]
+    assert cells["meta"]["heat"] is True
+    assert len(cells["x"]) == len(cells["base"]) == len(cells["text"])
+    assert max(cells["marker"]["color"]) == 1.0
 
 
 def test_hostile_names_stay_text(as_casey: Client, dataset: Dataset) -> None:
