@@ -1,5 +1,7 @@
 """Probabilities fitted to people's verdicts: what is fitted, what pairs carry, and the way back."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -105,7 +107,7 @@ def test_pairs_carry_the_fitted_probabilities_and_the_runs_own_again(
     assert recalibrating.in_use(run) == fitted
     assert run.dataset.calibration == f"recalibration {fitted.pk}"
     strengths, found = map(np.array, zip(*carried(run), strict=True))
-    expected = core.apply(core.Description(**fitted.description), strengths)
+    expected = core.apply(cast(core.Description, fitted.description), strengths)
     assert found == pytest.approx(expected, abs=1e-9)
     assert not PairScore.objects.filter(run=run, label_probability__in=found.tolist()).exists()
     put_to_use(run, None)

@@ -32,7 +32,8 @@ def run(dataset: Dataset) -> ScoringRun:
 def page(client: Any, query: str = "") -> str:
     answer = client.get(reverse("scoring:evidence", args=["pairs"]) + query)
     assert answer.status_code == 200
-    return answer.content.decode()
+    text: str = answer.content.decode()
+    return text
 
 
 def post(client: Any, name: str, run: ScoringRun, **data: Any) -> Any:
