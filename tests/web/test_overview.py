@@ -193,7 +193,7 @@ def test_what_stopped_goes_before_what_waits(dataset: Dataset) -> None:
         started_at=timezone.now(),
         heartbeat_at=timezone.now(),
     )
-    assert "Run 2 is running: 0\u202f% is scored." in sentences(dataset)
+    assert f"Run {later.pk} is running: 0\u202f% is scored." in sentences(dataset)
     ScoringRun.objects.filter(pk=later.pk).update(paused_at=timezone.now())
     assert sentences(dataset)[0] == f"Run {later.pk} is paused."
     ScoringRun.objects.filter(pk=later.pk).update(status="failed", problem="A disk is full.")
