@@ -154,6 +154,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/models": {"name": "two", "reference": "org/model"},
     "/datasets/{slug}/ensembles": {"name": "both", "models": ["one", "two"]},
     "/datasets/{slug}/runs": {"ensemble": "heads"},
+    "/datasets/{slug}/runs/{run_id}/sample": {"size": 2},
     "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
     "/datasets/{slug}/snapshots/{called}/tags": {"name": "v1"},
     "/datasets/{slug}/snapshots/{called}/restore": {},
