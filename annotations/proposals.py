@@ -29,7 +29,8 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Cast, Mod
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast
 
 from annotations import policies
 from annotations.asking import where
@@ -566,10 +567,11 @@ def _sample(rows: Standings, found: int, count: int, seed: int) -> list[Example]
     return [Example(*row) for row in drawn]
 
 
-def _scrambled(seed: int) -> Mod:
+def _scrambled(seed: int) -> Combinable:
     """A number below PRIME for each pair's id, as good as random: a line modulo a prime, squared,
     so that ids at even distances do not lie at even distances."""
     random = Random(seed)  # noqa: S311 - to choose examples, not to keep a secret
     factor, start = random.randrange(1, PRIME), random.randrange(PRIME)
-    line: Any = Mod(Mod(F("pk"), PRIME) * factor + start, PRIME)
-    return Mod(line * line, PRIME)
+    # the operator: Django's function of that name reckons in decimals on PostgreSQL
+    line = (F("pk") % PRIME * factor + start) % PRIME
+    return line * line % PRIME
