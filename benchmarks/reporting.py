@@ -20,6 +20,7 @@ from typing import Any
 
 # after the point, by unit
 DIGITS = {"": 3, "s": 1, "ms": 0, "MB": 0, "pairs/s": 1, "votes/s": 1, "tokens": 0, "×10⁻⁶": 2}
+DIGITS |= {"queries": 0, "pairs": 0, "ids/s": 0}
 ABSENT = "–"
 PACKAGES = ("torch", "transformers", "numpy", "django", "celery")
 BFLOAT16_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
