@@ -9,6 +9,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotations import golds, launch, policy_book, tagging, tasks
 from annotations.conditions import Condition, Operator
+from annotations.models import SavedView
 from annotations.policies import DEFAULT, PRESETS
 from annotations.proposals import Bulk
 from curator.models import User
@@ -92,6 +93,12 @@ CURATORS = {
     "scoring:policy-new",
     "scoring:policy-preview",
     "scoring:pairs",
+    "scoring:facets",
+    "scoring:panel",
+    "scoring:pair-ids",
+    "annotations:view-save",
+    "annotations:view-rename",
+    "annotations:view-retire",
     "scoring:pair",
     "scoring:pair-evidence",
     "scoring:pair-ahead",
@@ -130,6 +137,9 @@ CURATORS = {
     "scoring:snapshots",
 }
 CHANGING = {  # addresses that only take POST
+    "annotations:view-save",
+    "annotations:view-rename",
+    "annotations:view-retire",
     "annotations:comments",
     "annotations:dispute-resolve",
     "annotations:dispute-skip",
@@ -240,7 +250,8 @@ def deciding_of(scene: Scene) -> dict[str, int]:
         batch = launch.start_bulk(dataset=scene.dataset, bulk=Bulk((nothing,), "tie"), by=None)
         tasks.decide_batch(batch_id=batch.pk)
     policy = policy_book.keep(dataset=scene.dataset, policy=PRESETS[DEFAULT], by=None)
-    return {"batch_id": batch.pk, "policy_id": policy.pk}
+    view, _ = SavedView.objects.get_or_create(dataset=scene.dataset, name="kept")
+    return {"batch_id": batch.pk, "policy_id": policy.pk, "view_id": view.pk}
 
 
 def ask(person: User, name: str, scene: Scene) -> int:
