@@ -130,6 +130,9 @@ if DATABASE["ENGINE"] == "django.db.backends.sqlite3":
         "CONN_MAX_AGE": None,
         "TEST": {"NAME": CURATOR_HOME / "test.sqlite3"},
     }
+else:
+    # compiling a question to machine code takes longer than answering any of ours
+    DATABASE["OPTIONS"] = {**DATABASE.get("OPTIONS", {}), "options": "-c jit=off"}
 DATABASES = {"default": DATABASE}
 
 # --- People
