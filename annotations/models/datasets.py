@@ -53,6 +53,13 @@ class Dataset(models.Model):
         db_default="",
         help_text="what its standings' label probabilities were fitted to; blank: the run's own",
     )
+    scores_being_written_by = models.CharField(
+        max_length=40,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="whose scores its standings are being given just now, such as run 7; else blank",
+    )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
