@@ -7,6 +7,7 @@ The demo runs in a temporary CURATOR_HOME, which is gone afterwards.
 
 import argparse
 import io
+import json
 import os
 import re
 import shutil
@@ -32,11 +33,13 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--hide-scrollbars",
 ]
-LONGEST_START = 300.0
+LONGEST_START = 900.0  # a busy machine takes its time to train
 LONGEST_STOP = 60.0
 LINK = re.compile(r"^\s*(owner|curator|annotator)\s+(http://\S+)")
 LAST = "Ctrl-C stops everything"
 ANSWERS = 6  # practice among them, before the picture of labelling is taken
+PLANTED = ROOT / "curator" / "demo" / "planted_flips.jsonl"
+SAMPLE, REVIEWED = 120, 70  # labels of the audit sample, and how many of them the curator decides
 DESKTOP, PHONE = (1440, 900), (390, 844)
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
@@ -50,6 +53,7 @@ def main() -> None:
     with demo() as links, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         take_all(browser, links["curator"], output)
+        take_desk(browser, links["owner"], output)
         take_labelling(browser, links["annotator"], output)
         browser.close()
     size = sum(path.stat().st_size for path in output.glob("*.png"))
@@ -131,8 +135,6 @@ def take_all(browser: Browser, link: str, output: Path) -> None:
     run_url = audited_run(page, base)
     snapshot_url = exported_snapshot(page, base)
     pages = {
-        "overview": f"{base}/datasets/demo/",
-        "pairs": f"{base}/datasets/demo/pairs/?flag=flipped",
         "review": first_short_pair(page, base),
         "run": run_url,
         "snapshot": snapshot_url,
@@ -146,6 +148,53 @@ def take_all(browser: Browser, link: str, output: Path) -> None:
                 take(context, url, output / f"{name}-{scheme}.png")
         with context_like(browser, signed_in, PHONE, scheme) as context:
             take(context, pages["review"], output / f"review-phone-{scheme}.png")
+
+
+def take_desk(browser: Browser, link: str, output: Path) -> None:
+    """Curate the dataset with planted flips, as docs/curating.md does, and take what it shows."""
+    base = "{0.scheme}://{0.netloc}".format(urlsplit(link))
+    desk = f"{base}/datasets/demo-planted"
+    signed_in = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    page = signed_in.new_page()
+    page.goto(link)
+    page.get_by_role("button", name="Continue as").click()
+    page.wait_for_url(re.compile("/datasets/"))
+    freeze(page, desk)
+    reviewed_sample(page, desk)
+    planted(page, desk)
+    pages = {
+        "evidence": f"{desk}/evidence/",
+        "planted": f"{desk}/evidence/#planted",
+        "hidden": f"{desk}/review/?queue=audit",
+    }
+    for scheme in SCHEMES:
+        with context_like(browser, signed_in, DESKTOP, scheme) as context:
+            for name, url in pages.items():
+                take(context, url, output / f"{name}-{scheme}.png")
+            take_panel(context, desk, output / f"pairs-{scheme}.png")
+            take_policy(context, desk, output / f"policy-{scheme}.png")
+            take_bulk(context, desk, output / f"bulk-{scheme}.png")
+    take_decided(browser, signed_in, page, desk, output)
+
+
+def take_decided(
+    browser: Browser, signed_in: BrowserContext, page: Page, desk: str, output: Path
+) -> None:
+    """Decide many pairs at once and freeze them, and take what shows them decided."""
+    decided_in_bulk(page, desk)
+    pages = {
+        "batch": applied_policy(page, desk),
+        "changes": f"{desk}/snapshots/2/changes/1/",
+        "activity": f"{desk}/activity/",
+        "overview": f"{desk}/",
+    }
+    freeze(page, desk)
+    for scheme in SCHEMES:
+        with context_like(browser, signed_in, DESKTOP, scheme) as context:
+            for name, url in pages.items():
+                take(context, url, output / f"{name}-{scheme}.png")
+        with context_like(browser, signed_in, PHONE, scheme) as context:
+            take(context, pages["overview"], output / f"overview-phone-{scheme}.png")
 
 
 def take_labelling(browser: Browser, link: str, output: Path) -> None:
@@ -199,13 +248,53 @@ def take(context: BrowserContext, url: str, path: Path) -> None:
     """A picture of what the window shows of the page."""
     page = context.new_page()
     page.goto(url)
+    picture(page, path)
+
+
+def picture(page: Page, path: Path) -> None:
+    """A picture of the page as it stands, once all is drawn, or of the part that its address
+    names."""
     page.locator("main").wait_for()
     for chart in page.locator(".chart").all():
         chart.locator(".main-svg").first.wait_for()
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=path)
+    part = urlsplit(page.url).fragment
+    if part:
+        page.locator(f"#{part}").screenshot(path=path)
+    else:
+        page.screenshot(path=path)
     tell(f"  {path.name}")
     page.close()
+
+
+def take_panel(context: BrowserContext, desk: str, path: Path) -> None:
+    """The list with the third pair beside it."""
+    page = context.new_page()
+    page.goto(f"{desk}/pairs/?flag=flipped")
+    page.locator(".facet").first.wait_for()
+    for _ in range(3):
+        page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.locator("#panel h2").first.wait_for()
+    picture(page, path)
+
+
+def take_policy(context: BrowserContext, desk: str, path: Path) -> None:
+    """A preset in the editor, with what it would do."""
+    page = context.new_page()
+    page.goto(f"{desk}/policies/new/?preset=conservative")
+    page.locator("#policy-preview .effects").wait_for()
+    page.locator("#policy-preview .examples").wait_for()
+    picture(page, path)
+
+
+def take_bulk(context: BrowserContext, desk: str, path: Path) -> None:
+    """What dropping the pairs of a filter would do."""
+    page = context.new_page()
+    page.goto(f"{desk}/pairs/decide/?check=cycle&check=contradicted")
+    page.get_by_label("drop the pairs").check()
+    page.locator("#bulk-preview button[value=confirm]").wait_for()
+    picture(page, path)
 
 
 def audited_run(page: Page, base: str) -> str:
@@ -224,6 +313,61 @@ def exported_snapshot(page: Page, base: str) -> str:
     page.get_by_role("button", name="Freeze a snapshot").click()
     page.locator("#exports article", has_text="TRL RewardTrainer").get_by_role("button").click()
     page.locator("#exports a[download]").first.wait_for(timeout=120_000)
+    return page.url
+
+
+def freeze(page: Page, desk: str) -> None:
+    page.goto(f"{desk}/snapshots/")
+    page.get_by_role("button", name="Freeze a snapshot").click()
+    page.locator(".dataset-card").wait_for()
+
+
+def reviewed_sample(page: Page, desk: str) -> None:
+    """Draw a sample and decide the first labels of it as somebody would who knows which ones were
+    planted; then fit probabilities to these verdicts."""
+    page.goto(f"{desk}/evidence/")
+    page.get_by_label("Labels to draw").fill(str(SAMPLE))
+    page.get_by_role("button", name="Draw a sample").click()
+    page.get_by_role("link", name="Review them").wait_for()
+    flipped = {row["id"]: row["flipped"] for row in map(json.loads, PLANTED.open())}
+    page.goto(f"{desk}/review/?queue=audit")
+    page.get_by_role("button", name="Evidence hidden on").click()
+    for _ in range(REVIEWED):
+        name = page.locator(".review-bar > .muted").inner_text()
+        pair = page.locator("#review").get_attribute("data-pair")
+        verdict = "flip" if flipped[name] else "keep"
+        page.locator(f"button[name=verdict][value={verdict}]").click()
+        page.locator(f"#review:not([data-pair='{pair}']):not([aria-busy])").wait_for()
+        page.locator("form.decide button:enabled").first.wait_for()
+    page.get_by_role("button", name="Evidence hidden off").click()
+    page.get_by_role("button", name="Evidence hidden on").wait_for()
+    page.goto(f"{desk}/evidence/")
+    page.get_by_role("button", name="Fit to the verdicts").click()
+    page.locator("#recalibration .chart").wait_for()
+
+
+def planted(page: Page, desk: str) -> None:
+    """An audit by planted flips that has ended."""
+    page.goto(f"{desk}/evidence/")
+    page.get_by_role("button", name="Plant and audit").click()
+    page.locator("#planted .lift").wait_for(timeout=120_000)
+
+
+def decided_in_bulk(page: Page, desk: str) -> None:
+    """Pairs with a response that stops in the middle, dropped as one batch."""
+    page.goto(f"{desk}/pairs/decide/?check=cut_off")
+    page.get_by_label("drop the pairs").check()
+    page.get_by_label("Reason").fill("a response stops in the middle")
+    page.locator("#bulk-preview button[value=confirm]").click()
+    page.get_by_text("Left as they were").or_(page.get_by_text("Its pairs")).first.wait_for()
+
+
+def applied_policy(page: Page, desk: str) -> str:
+    """The conservative preset, applied. The address of its batch."""
+    page.goto(f"{desk}/policies/new/?preset=conservative")
+    page.get_by_role("button", name="Apply…").click()
+    page.get_by_role("button", name="Decide").click()
+    page.get_by_role("heading", name="Its pairs").wait_for(timeout=120_000)
     return page.url
 
 
