@@ -317,7 +317,7 @@ FINDING = (
         "similar_to",
         "similar to pair",
         Kind.CHOICE,
-        "The pair whose prompt is nearly the same.",
+        "The pair whose prompt is the very same.",
         whole=True,
         several=True,
         for_policies=False,

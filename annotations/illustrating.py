@@ -72,6 +72,7 @@ class RuleEffect:
     words: str
     acts: Sequence[Line]
     passed_over: Sequence[Line]
+    left: int  # pairs that the rule exempts from those after it
 
 
 def illustrated(found: Iterable[Example]) -> list[Illustration]:
@@ -123,7 +124,13 @@ def rules_of(policy: Policy, preview: Preview) -> list[RuleEffect]:
     whole = max(preview.effect.pairs, 1)
     rules = enumerate(zip(policy.rules, preview.rules, strict=True), 1)
     return [
-        RuleEffect(number, rule_in_words(rule), acts_of(effect, whole), passed_over_of(effect))
+        RuleEffect(
+            number,
+            rule_in_words(rule),
+            acts_of(effect, whole),
+            passed_over_of(effect),
+            effect.left,
+        )
         for number, (rule, effect) in rules
     ]
 
