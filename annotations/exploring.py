@@ -177,7 +177,7 @@ def _parsed(cursor: str, order: Order) -> Place:
     written, _, pair_id = cursor.rpartition("_")
     try:
         place = Place(_value(written, order), int(pair_id))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BadCursor(cursor) from error
     if not 0 <= place.pair_id <= LARGEST_ID:
         raise BadCursor(cursor)
@@ -191,9 +191,13 @@ def _value(written: str, order: Order) -> Any:
         return None
     if order.column == "decided_at":
         moment = datetime.fromisoformat(written)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # far from UTC, the first and the last day have no moment that a database could name
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     if not order.nullable:
-        return int(written)
+        whole = int(written)
+        if not 0 <= whole <= LARGEST_ID:
+            raise ValueError(written)
+        return whole
     number = float(written)
     if not isfinite(number):
         raise ValueError(written)

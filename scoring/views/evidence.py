@@ -32,7 +32,7 @@ def page(request: SignedInRequest, slug: str) -> HttpResponse:
     current = ScoringRun.objects.current(dataset)
     number = request.GET.get("run", "")
     run = current
-    if number.isdecimal() and len(number) < 19:
+    if _is_id(number):
         run = scoring_access.run_to_watch(request.user, slug, int(number))
     context: dict[str, Any] = {"dataset": dataset, "run": run, "current": current}
     if run is None or run.status != ScoringRun.Status.DONE:
@@ -129,7 +129,7 @@ def calibrate(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
     chosen = None
     if number:
         fitted = Recalibration.objects.filter(sample__run=run).select_related("sample")
-        chosen = get_object_or_404(fitted, pk=int(number) if number.isdecimal() else 0)
+        chosen = get_object_or_404(fitted, pk=int(number) if _is_id(number) else 0)
     recalibrating.use(run, chosen, by=request.user)
     return _back(run, "#recalibration")
 
@@ -144,6 +144,10 @@ def plant(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
     share, seed = form.cleaned_data["share"] / 100, form.cleaned_data["seed"]
     launch.start_audit(run=run, by=request.user, share=share, seed=seed)
     return _back(run, "#planted")
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19
 
 
 def _sample_of(run: ScoringRun) -> Any:

@@ -91,6 +91,23 @@ def test_a_made_up_place_is_no_page(mixed: Dataset, cursor: str, order: str) -> 
         exploring.page(mixed, Filter(order=order), cursor)
 
 
+@pytest.mark.parametrize(
+    ("order", "cursor"),
+    [
+        ("characters", "999999999999999999999999999999_1"),
+        ("-characters", "-999999999999999999999999999999_1"),
+        ("imported", "999999999999999999999999999999_1"),
+        ("decided", "0001-01-01T00:00:00+23:00_1"),
+        ("-decided", "9999-12-31T23:59:59-23:00_1"),
+    ],
+)
+def test_a_place_beyond_all_numbers_and_days_is_no_page(
+    mixed: Dataset, order: str, cursor: str
+) -> None:
+    with pytest.raises(BadCursor):
+        exploring.page(mixed, Filter(order=order), cursor)
+
+
 def test_counts_are_true(mixed: Dataset) -> None:
     @settings(max_examples=40, deadline=None)
     @given(asked.clauses(FIELDS), st.sampled_from([5, 30, None]))
@@ -102,6 +119,24 @@ def test_counts_are_true(mixed: Dataset) -> None:
         assert exploring.count(mixed, wanted, most=most) == expected
 
     check()
+
+
+@pytest.mark.parametrize("order", ["strength", "-decided", "imported"])
+def test_a_page_that_knows_the_count_tells_it_truly(mixed: Dataset, order: str) -> None:
+    counted = set()
+
+    @settings(max_examples=40, deadline=None)
+    @given(asked.clauses(FIELDS, most=2))
+    def check(clauses: list[Any]) -> None:
+        wanted = Filter(tuple(clauses), order)
+        page = exploring.page(mixed, wanted)
+        counted.add(page.count is not None)
+        assert page.count in (None, exploring.count(mixed, wanted))
+        if page.next_cursor:
+            assert exploring.page(mixed, wanted, page.next_cursor).count is None
+
+    check()
+    assert True in counted
 
 
 def test_facets_are_what_narrowing_by_them_finds(mixed: Dataset) -> None:

@@ -165,8 +165,11 @@ def test_a_recalibration_is_fitted_used_and_taken_back(
     assert recalibrating.in_use(run) is None
 
 
-def test_a_recalibration_of_another_run_is_not_found(as_casey: Any, run: ScoringRun) -> None:
-    answer = post(as_casey, "calibrate", run, recalibration=99)
+@pytest.mark.parametrize("number", ["99", "9" * 30, "9" * 5000])
+def test_a_recalibration_of_another_run_is_not_found(
+    as_casey: Any, run: ScoringRun, number: str
+) -> None:
+    answer = post(as_casey, "calibrate", run, recalibration=number)
     assert answer.status_code == 404
 
 
