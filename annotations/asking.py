@@ -21,6 +21,7 @@ from annotations import searching
 from annotations.conditions import AnyOf, Clause, Condition, Operator
 from annotations.fields import NONE, Field, Kind
 from annotations.models import Import, Label, PreferencePair
+from curator.lib.bulk import asked_once
 
 LARGEST = 2**62  # of the whole numbers that a database compares
 COMPARED = {
@@ -198,7 +199,7 @@ def _brought_by(names: frozenset[Any]) -> Q:
 def _labelled_by(names: frozenset[Any]) -> Q:
     labels = Label.objects.current().order_by()
     said = labels.filter(annotator__name__in=names - {NONE})
-    met = Q(pk__in=said.values("pair"))
+    met = Q(pk__in=asked_once(said.values("pair")))
     return met | ~Q(Exists(labels.filter(pair=OuterRef("pk")))) if NONE in names else met
 
 

@@ -22,6 +22,7 @@ from annotations.conditions import Condition, Operator
 from annotations.fields import FIELDS, NONE, Kind
 from annotations.filters import ORDERS, Filter, Order, where
 from annotations.models import Dataset, PairStanding
+from curator.lib.bulk import among
 
 PAGE_SIZE = 50
 MOST_COUNTED = 1000
@@ -41,10 +42,12 @@ class BadCursor(ValueError):
 @dataclass(frozen=True)
 class Page:
     """Some rows of the list, each with its pair, and where the next ones begin; empty at the
-    end."""
+    end. `count` is how many pairs pass the filter, as `count` says it, where it came to be known on
+    the way."""
 
     rows: list[PairStanding]
     next_cursor: str
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,27 +84,42 @@ def page(dataset: Dataset, wanted: Filter, cursor: str = "") -> Page:
     order = ORDERS[wanted.order]
     found = _ids(dataset, wanted, order, _parsed(cursor, order) if cursor else None)
     shown = found[:PAGE_SIZE]
-    next_cursor = _cursor(*shown[-1]) if len(found) > PAGE_SIZE else ""
-    return Page(_rows([pair_id for _, pair_id in shown]), next_cursor)
+    is_last = len(found) <= PAGE_SIZE
+    is_counted = not cursor and (is_last or len(found) > PAGE_SIZE + 1)
+    return Page(
+        _rows([pair_id for _, pair_id in shown]),
+        "" if is_last else _cursor(*shown[-1]),
+        len(found) if is_counted else None,
+    )
 
 
 def _ids(dataset: Dataset, wanted: Filter, order: Order, after: Place | None) -> list[Row]:
-    """What the page's rows are ordered by, and their ids; one more than a page has."""
+    """What the page's rows are ordered by, and their ids; one more than a page has, or as many as
+    are counted where all standings are looked through."""
     met = where(wanted.clauses)
     known, missing = _ahead(dataset, order, after)
     if not met or _is_served(wanted, order):
         rows = _first(known.filter(met), order, order.column)
-        return rows if len(rows) > PAGE_SIZE else rows + _first(missing.filter(met), order, "pair")
+        return rows if len(rows) > PAGE_SIZE else _then(rows, missing.filter(met), order)
     is_past = after is not None and after.value is None and order.nullable
     stretch, column = (missing, "pair") if is_past else (known, order.column)
-    near = stretch.order_by(*_ordering(order, column)).values("pk")[:STRETCH]
-    rows = _first(dataset.standings.filter(met, pk__in=near), order, order.column)
+    near = stretch.order_by(*_ordering(order, column)).values_list("pk", flat=True)[:STRETCH]
+    # as numbers, so that no planner takes them for fewer than they are
+    some = dataset.standings.filter(met, pk__in=among(list(near)))
+    rows = _first(some, order, order.column)
     if len(rows) > PAGE_SIZE:
         return rows
     if after is None:
-        return _first_of_all(dataset.standings.filter(met), order)
+        return _first_of_all(dataset.standings.filter(met), order, most=MOST_COUNTED)
     rows = _first_of_all(known.filter(met), order)
-    return rows if len(rows) > PAGE_SIZE else rows + _first_of_all(missing.filter(met), order)
+    if len(rows) > PAGE_SIZE:
+        return rows
+    return (rows + _first_of_all(missing.filter(met), order))[: PAGE_SIZE + 1]
+
+
+def _then(rows: list[Row], missing: Standings, order: Order) -> list[Row]:
+    """The rows and those that follow them."""
+    return (rows + _first(missing, order, "pair"))[: PAGE_SIZE + 1]
 
 
 def _ahead(dataset: Dataset, order: Order, after: Place | None) -> tuple[Standings, Standings]:
@@ -131,15 +149,15 @@ def _first(found: Standings, order: Order, column: str) -> list[Row]:
     return list(rows.values_list(order.column, "pk")[: PAGE_SIZE + 1])
 
 
-def _first_of_all(found: Standings, order: Order) -> list[Row]:
-    """The first of rows that are few among many: by an expression, of which the planner knows no
-    index that it could follow in vain."""
+def _first_of_all(found: Standings, order: Order, *, most: int = PAGE_SIZE) -> list[Row]:
+    """The first of rows that are few among many, one more than `most`: by an expression, of which
+    the planner knows no index that it could follow in vain."""
     by = F("ordered_by")
     rows = found.alias(ordered_by=Coalesce(order.column, order.column)).order_by(
         by.desc(nulls_last=True) if order.descending else by.asc(nulls_last=True),
         f"{order.sign}pair",
     )
-    return list(rows.values_list(order.column, "pk")[: PAGE_SIZE + 1])
+    return list(rows.values_list(order.column, "pk")[: most + 1])
 
 
 def _rows(pair_ids: list[int]) -> list[PairStanding]:

@@ -36,6 +36,19 @@ def among(ids: Iterable[int]) -> RawSQL:
     return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(ids))])
 
 
+def asked_once(ids: models.QuerySet[Any, Any]) -> RawSQL | models.QuerySet[Any, Any]:
+    """The ids of a `values` query, to filter by: found first, and on their own.
+
+    Where PostgreSQL joins the query instead and takes its rows for fewer than they are, it goes
+    through the others again for each of them.
+    """
+    connection = connections[router.db_for_read(ids.model)]
+    if connection.vendor != "postgresql":
+        return ids  # asked once anyhow
+    select, parameters = ids.query.get_compiler(connection=connection).as_sql()
+    return RawSQL(f"SELECT unnest(ARRAY({select}))", parameters)  # noqa: S611 - as Django has it
+
+
 def refresh_statistics(*kinds: type[models.Model]) -> None:
     """Let PostgreSQL count the rows of these tables now.
 

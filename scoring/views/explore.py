@@ -83,9 +83,8 @@ class List:
     @cached_property
     def count(self) -> int:
         """How many pairs there are, as far as they are counted."""
-        if not self.cursor and not self.page.next_cursor:
-            return len(self.page.rows)
-        return exploring.count(self.dataset, self.wanted)
+        known = self.page.count
+        return exploring.count(self.dataset, self.wanted) if known is None else known
 
     @cached_property
     def topics(self) -> dict[int, str]:
