@@ -13,7 +13,8 @@ from curator.models import User
 SHOWN = 10
 MOST_REVIEWED = 1000  # the latest decisions, of which the share that changed a label is counted
 MOST_TODAY = 10_000
-MOST_LOOKED_AT = 100  # for the last ten that hold still
+MOST_HELD = 100  # the latest decisions of a person, among which the last ten that hold still are
+MOST_LOOKED_AT = 20_000  # decisions of all datasets, among which those of one are sought
 CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
 
 
@@ -39,8 +40,8 @@ def count_today(dataset: Dataset, user: User) -> int:
 
 def last_decisions(dataset: Dataset, user: User) -> list[Decision]:
     """The user's last decisions that hold still, the latest first, with their pairs."""
-    made = _one_by_one().filter(decided_by=user, undoes=None).values_list("pk", flat=True)
-    known = Decision.objects.filter(pk__in=list(made[:MOST_LOOKED_AT]), pair__dataset=dataset)
+    made = _one_by_one().filter(decided_by=user, undoes=None)
+    known = Decision.objects.filter(pk__in=_latest_of(dataset, made, most=MOST_HELD))
     holding = known.filter(successor=None).select_related("pair")
     return list(holding.order_by("-created_at", "-pk")[:SHOWN])
 
@@ -48,7 +49,7 @@ def last_decisions(dataset: Dataset, user: User) -> list[Decision]:
 def changed_of(dataset: Dataset, flag: str) -> Changed:
     """Of the pairs with the flag that people decided one by one, how many labels they changed; by
     the latest of such decisions where there are very many."""
-    latest = list(_one_by_one().values_list("pk", flat=True)[:MOST_REVIEWED])
+    latest = _latest_of(dataset, _one_by_one(), most=MOST_REVIEWED)
     reviewed = dataset.standings.filter(
         flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__in=latest
     )
@@ -58,7 +59,23 @@ def changed_of(dataset: Dataset, flag: str) -> Changed:
     return Changed(counts["reviewed"], counts["changed"])
 
 
+def _latest_of(dataset: Dataset, made: "QuerySet[Decision]", *, most: int) -> list[int]:
+    """The ids of the latest of these decisions on pairs of the dataset, sought step by step among
+    those of every dataset: which one a decision is of stands in its pair, and a database that is
+    asked for both at once reads all pairs."""
+    found: list[int] = []
+    start, step = 0, most
+    while start < MOST_LOOKED_AT and len(found) < most:
+        rows = list(made.values_list("pk", "pair")[start : start + step])
+        pair_ids = {pair_id for _, pair_id in rows}
+        own = set(dataset.standings.filter(pk__in=pair_ids).values_list("pk", flat=True))
+        found += [pk for pk, pair_id in rows if pair_id in own]
+        if len(rows) < step:
+            break
+        start, step = start + step, 2 * step
+    return found[:most]
+
+
 def _one_by_one() -> "QuerySet[Decision]":
-    """Decisions made one by one, the latest first. Of every dataset: which a decision is of stands
-    in its pair, and where that is asked for before the latest are taken, all pairs are read."""
-    return Decision.objects.filter(batch=None).order_by("-created_at")
+    """Decisions made one by one, of every dataset, the latest first."""
+    return Decision.objects.filter(batch=None).order_by("-created_at", "-pk")

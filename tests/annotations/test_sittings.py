@@ -56,6 +56,22 @@ def test_the_last_decisions_are_those_that_hold_the_latest_first(
     assert sittings.last_decisions(dataset, casey) == [again]
 
 
+def test_what_is_decided_on_another_dataset_hides_nothing(
+    dataset: Dataset, casey: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sittings, "MOST_REVIEWED", 2)
+    monkeypatch.setattr(sittings, "MOST_HELD", 2)
+    one, two, three = decide(casey, dataset, Verdict.KEEP, Verdict.FLIP, Verdict.DROP)
+    other = factories.dataset("other", curators=[casey])
+    factories.pairs(other, 5)
+    decide(casey, other, *[Verdict.KEEP] * 5)
+    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(2, 2)
+    assert sittings.last_decisions(dataset, casey) == [three, two]
+    monkeypatch.setattr(sittings, "MOST_LOOKED_AT", 5)
+    assert sittings.last_decisions(dataset, casey) == [three]
+    assert one.pair.dataset == dataset
+
+
 def test_labels_changed_in_bulk_say_nothing_of_a_flag(
     dataset: Dataset, casey: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
