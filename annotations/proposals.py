@@ -44,6 +44,7 @@ LEFT, SENSELESS, PEOPLE, DECIDED, SAME = "left", "senseless", "people", "decided
 QUEUE = str(Does.QUEUE)
 VERDICTS = tuple(str(verdict) for verdict in Verdict.values if verdict)
 ACTS = (*VERDICTS, QUEUE)  # fates that change something
+COUNTED = {*ACTS, "all"}  # in what a preview counts; all: what a restore changes
 REASONS: Mapping[str, str] = {
     PEOPLE: "decided by people, who are not overruled",
     SENSELESS: "without a label that this could be done to",
@@ -131,7 +132,7 @@ def check_expected(expected: Mapping[str, Any]) -> dict[str, Any]:
     counts = [expected.get(name, {}) for name in COMPARED]
     numbers = [last, *(n for each in counts if isinstance(each, dict) for n in each.values())]
     is_whole = all(type(number) is int and 0 <= number < 2**62 for number in numbers)
-    if not is_whole or not all(isinstance(each, dict) for each in counts):
+    if not is_whole or not all(isinstance(each, dict) and {*each} <= COUNTED for each in counts):
         raise CannotPropose("What was expected cannot be read: take it from a preview as it is.")
     known = (*COMPARED, "last_decision")
     return {name: expected[name] for name in known if name in expected}

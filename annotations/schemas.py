@@ -13,6 +13,7 @@ from annotations.fields import Use
 from annotations.models import Annotator, Dataset, DecisionBatch, Lease, Occasion, Snapshot
 from annotations.proposals import Bulk
 from curator.lib.refusals import Refusal
+from curator.lib.texts import Text
 
 Expected = dict[str, dict[str, int] | int]
 Side = Literal["first", "second"]
@@ -159,7 +160,7 @@ class SnapshotCardOut(SnapshotOut):
 class TagIn(Schema):
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(description="Up to 60 letters, digits, dots, hyphens and _.")
+    name: Text = Field(description="Up to 60 letters, digits, dots, hyphens and _.")
 
 
 def next_of(annotator: Annotator) -> NextOut:
@@ -205,14 +206,14 @@ class PolicyIn(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    policy: str | dict[str, Any] = Field(description="The name of a policy, or one in full.")
+    policy: Text | dict[str, Any] = Field(description="The name of a policy, or one in full.")
 
 
 class ApplyIn(PolicyIn):
     expected: Expected = Field(
         default={}, description="As the preview gave it: refused where it is no longer so."
     )
-    reason: str = Field(default="", max_length=2000, description="Why, for the batch.")
+    reason: Text = Field(default="", max_length=2000, description="Why, for the batch.")
 
 
 class VerdictIn(Schema):
@@ -241,13 +242,13 @@ class DecideIn(VerdictIn):
     expected: Expected = Field(
         default={}, description="As the preview gave it: refused where it is no longer so."
     )
-    reason: str = Field(default="", max_length=2000, description="Why, for the decisions.")
+    reason: Text = Field(default="", max_length=2000, description="Why, for the decisions.")
 
 
 class RestoreIn(Schema):
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", max_length=2000, description="Why, for the batch.")
+    reason: Text = Field(default="", max_length=2000, description="Why, for the batch.")
 
 
 class PreviewOut(Schema):

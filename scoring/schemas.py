@@ -4,22 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from ninja import Field, Schema
-from pydantic import AfterValidator, ConfigDict
+from pydantic import ConfigDict
 
 from annotations.activity import Entry, Page
+from curator.lib.texts import Text
 from curator.lib.work import Work
 from scoring import launch, reports, summaries
 from scoring.core.options import Attention, EngineOptions
 from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
 
-
-def _without_nul(text: str) -> str:
-    if "\0" in text:  # which PostgreSQL does not store, nor look for
-        raise ValueError("A text holds no NUL character")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_without_nul)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -16,6 +16,7 @@ from annotations.forms import ExportForm
 from annotations.models import Dataset, DecisionBatch, Export, Snapshot, Verdict
 from curator import presence
 from curator.lib.refusals import Refusal
+from curator.lib.texts import storable_text
 from curator.requests import SignedInRequest, wants_fragment
 
 KIND_TITLES = {
@@ -199,7 +200,7 @@ def restore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
             snapshot=snapshot,
             by=request.user,
             expected={"counts": {"all": _shown(request)}},
-            reason=request.POST.get("reason", "")[:1000],
+            reason=storable_text(request.POST.get("reason", ""))[:1000],
         )
         messages.info(request, "The decisions of the snapshot are being restored.")
         return redirect(_batch_url(snapshot.dataset, batch) or snapshot_url(snapshot))

@@ -115,6 +115,13 @@ def test_a_snapshot_is_restored(
         ("decide", {"where": [], "verdict": "fix"}, "“fix” is no verdict"),
         ("decide/preview", {"where": [], "verdict": "soften"}, "needs the probability"),
         ("batches/99/undo", {}, "There is nothing here"),
+        ("policies/preview", {"policy": "x\0"}, "no NUL"),
+        ("policies/apply", {"policy": DROP, "reason": "\0"}, "no NUL"),
+        ("policies/apply", {"policy": DROP, "expected": {"counts": {"\0": 1}}}, "cannot be read"),
+        ("policies/apply", {"policy": DROP, "expected": {"counts": {"fix": 1}}}, "cannot be read"),
+        ("decide", {"where": [], "verdict": "drop", "reason": "a\0"}, "no NUL"),
+        ("snapshots/1/restore", {"reason": "a\0"}, "no NUL"),
+        ("snapshots/1/tags", {"name": "a\0"}, "no NUL"),
     ],
 )
 def test_what_makes_no_sense_is_a_sentence(

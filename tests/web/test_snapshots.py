@@ -170,7 +170,7 @@ def test_restoring_shows_what_would_change_and_starts_one_batch(
 ) -> None:
     response = as_casey.get(url("snapshot-restore", 1))
     assert response.context["found"].decided == 2
-    as_casey.post(url("snapshot-restore", 1), {"expected": "2", "reason": "back to v1"})
+    as_casey.post(url("snapshot-restore", 1), {"expected": "2", "reason": "back to\0 v1"})
     batch = DecisionBatch.objects.get()
     assert (batch.kind, batch.snapshot, batch.reason) == ("restore", two[0], "back to v1")
 
