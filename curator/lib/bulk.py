@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections, models, router
 from django.db.models.expressions import RawSQL
 
@@ -45,7 +46,10 @@ def asked_once(ids: models.QuerySet[Any, Any]) -> RawSQL | models.QuerySet[Any, 
     connection = connections[router.db_for_read(ids.model)]
     if connection.vendor != "postgresql":
         return ids  # asked once anyhow
-    select, parameters = ids.query.get_compiler(connection=connection).as_sql()
+    try:
+        select, parameters = ids.query.get_compiler(connection=connection).as_sql()
+    except EmptyResultSet:
+        return ids.none()
     return RawSQL(f"SELECT unnest(ARRAY({select}))", parameters)  # noqa: S611 - as Django has it
 
 
