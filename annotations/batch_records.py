@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from annotations import conditions
+from annotations import conditions, unwinding
 from annotations.conditions import parse_clauses
 from annotations.fields import Use
 from annotations.models import Dataset, Decision, DecisionBatch, PairStanding
 from annotations.proposals import QUEUE, REASONS
+from curator.lib.bulk import among
 
 UNDECIDED = "undecided"
 DID = {QUEUE: "put forward for review", UNDECIDED: "undecided again"}
+CHUNK = 10_000
 PAGE_SIZE = 50
 RECENT = 20
 
@@ -103,17 +105,26 @@ def made(batch: DecisionBatch, *, after: int = 0) -> QuerySet[Decision]:
 
 def taken_back(batch: DecisionBatch) -> TakenBack:
     """What an undo of the batch would do now."""
-    decided = Decision.objects.filter(batch=batch)
-    standing: Any = batch.dataset.standings.filter(decision__in=decided.values("pk")).order_by()
     found = TakenBack()
-    for verdict, count in standing.values_list("decision__supersedes__verdict").annotate(
-        Count("pk")
-    ):
-        name = verdict or UNDECIDED
-        found.restored[name] = found.restored.get(name, 0) + count
+    decided = Decision.objects.filter(batch=batch)
+    untouched: Any = decided.filter(successor__isnull=True).order_by()
+    for verdict, count in untouched.values_list("supersedes__verdict").annotate(Count("pk")):
+        _add_restored(found, verdict, count)
+    followed = decided.filter(successor__isnull=False).order_by("pair")
+    rows = followed.values_list("pk", "pair__standing__decision").iterator(CHUNK)
+    while some := dict(islice(rows, CHUNK)):
+        back = unwinding.reached(some)
+        before: Any = Decision.objects.filter(pk__in=among(back.values())).order_by()
+        for verdict, count in before.values_list("supersedes__verdict").annotate(Count("pk")):
+            _add_restored(found, verdict, count)
     found.stays = decided.count() - sum(found.restored.values())
     _add_put_forward(batch, found)
     return found
+
+
+def _add_restored(found: TakenBack, verdict: str | None, count: int) -> None:
+    name = verdict or UNDECIDED
+    found.restored[name] = found.restored.get(name, 0) + count
 
 
 def _add_put_forward(batch: DecisionBatch, found: TakenBack) -> None:

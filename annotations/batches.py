@@ -19,7 +19,7 @@ from django.db.models import Case, CharField, Count, F, Q, QuerySet, TextField, 
 from django.db.models.functions import Cast, Coalesce, JSONObject
 from django.utils import timezone
 
-from annotations import conditions, policies, proposals
+from annotations import conditions, policies, proposals, unwinding
 from annotations.asking import expression
 from annotations.fields import Use
 from annotations.models import (
@@ -253,11 +253,11 @@ def _check_as_shown(row: DecisionBatch, now: Effect, what: str, decided_meanwhil
 
 
 def _undo(row: DecisionBatch, progress: Progress) -> Tally:
-    """Take back what still stands of a batch: what held before holds again."""
+    """Take back what still stands of a batch: what held before it holds again."""
     assert row.undoes is not None
     decided = Decision.objects.filter(batch=row.undoes)
-    ids = _locked(row.dataset.standings.filter(decision__in=decided.values("pk")))
-    tally = Tally(passed_over=Counter(since=decided.count() - len(ids)))
+    ids = _locked(row.dataset.standings.filter(pk__in=decided.values("pair")))
+    tally = Tally()
     new = {
         "held": _held_by("supersedes__"),
         "held_verdict": Coalesce("supersedes__verdict", Value("")),
@@ -266,14 +266,16 @@ def _undo(row: DecisionBatch, progress: Progress) -> Tally:
     sources = {
         "verdict": "held_verdict",
         "label_probability": "supersedes__label_probability",
-        "supersedes": "pk",
+        "supersedes": "pair__standing__decision",
         "undoes": "pk",
         "restores": "held",
     }
     for chunk in _chunks(ids, progress):
-        ends = PairStanding.objects.filter(pk__in=among(chunk)).values_list("decision", flat=True)
+        some = decided.filter(pair__gte=chunk[0], pair__lte=chunk[-1])
+        back = unwinding.reached(dict(some.values_list("pk", "pair__standing__decision")))
+        tally.passed_over["since"] += len(chunk) - len(back)
         # by their own ids, which no planner can take a wrong index for
-        chosen = Decision.objects.filter(pk__in=among(list(ends))).annotate(**new)
+        chosen = Decision.objects.filter(pk__in=among(back.values())).annotate(**new)
         _append(row, chunk, chosen, AS_HELD | sources, tally)
     _undo_what_was_put_forward(row, tally)
     return tally

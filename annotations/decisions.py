@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from annotations import permissions
+from annotations import permissions, unwinding
 from annotations.models import Decision, PairStanding, Preference, PreferencePair, Verdict
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
@@ -62,18 +62,20 @@ def decide(
 @transaction.atomic
 def undo(*, decision: Decision, by: User) -> Decision:
     """Take the decision back: what held before it holds again. Raises Conflict when another has
-    come since."""
+    come since that was not taken back itself."""
     pair = decision.pair
     permissions.check_can_curate(by, pair.dataset)
     latest = _held(pair)
     if latest is not None and latest.undoes_id == decision.pk:
         return latest
-    if latest is None or latest.pk != decision.pk:
+    back_from = unwinding.reached({decision.pk: latest.pk}) if latest is not None else {}
+    if decision.pk not in back_from:
         raise Conflict(
             "This decision has been superseded since, so it cannot be undone from here: decide "
             "anew."
         )
-    before = decision.supersedes.holding if decision.supersedes else None
+    taken_back = Decision.objects.select_related("supersedes").get(pk=back_from[decision.pk])
+    before = taken_back.supersedes.holding if taken_back.supersedes else None
     back = Decision(
         pair=pair,
         verdict=before.verdict if before else Verdict.UNDECIDED,
@@ -85,7 +87,7 @@ def undo(*, decision: Decision, by: User) -> Decision:
         reason=before.reason if before else "",
         evidence=before.evidence if before else {},
         supersedes=latest,
-        undoes=decision,
+        undoes=taken_back,
     )
     return _append(back)
 
