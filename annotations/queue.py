@@ -8,11 +8,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import transaction
 from django.db.models import F, FloatField, Func, Q, QuerySet, Value
 from django.db.models.expressions import Combinable
 from django.db.models.lookups import GreaterThan, LessThan
 
-from annotations import filters, holds
+from annotations import filters, holds, whose_scores
 from annotations.filters import Filter
 from annotations.models import Dataset, PairStanding, PreferencePair, SavedView
 from curator.lib.batches import batches
@@ -231,12 +232,18 @@ def _row(*columns: Any) -> Func:
     return Func(*columns, template="(%(expressions)s)", output_field=FloatField())
 
 
-def set_scores(dataset: Dataset, **scores: Combinable | None) -> Iterator[int]:
+def set_scores(dataset: Dataset, *, by: str = "", **scores: Combinable | None) -> Iterator[int]:
     """Let every pair's standing say what the expressions do: the figures of the current run, and
     `review_priority`, null to leave a pair out of the queue. Step by step, so that nobody waits
-    long for the database; yields how many pairs each step has reached."""
+    long for the database; yields how many pairs each step has reached. Raises Displaced as soon as
+    the dataset's mark is not `by`. A step locks the dataset, then standings in their order, as all
+    do who lock both."""
     # all read before the first is written: SQLite lets no reader of an older state write
     pair_ids = list(dataset.standings.order_by("pair").values_list("pair", flat=True))
     for batch in batches(pair_ids, BATCH):
         some = dataset.standings.filter(pair__gte=batch[0], pair__lte=batch[-1])
-        yield some.update(**scores)
+        with transaction.atomic():
+            whose_scores.check(dataset, by)
+            list(some.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+            reached = some.update(**scores)
+        yield reached

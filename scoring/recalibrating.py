@@ -16,7 +16,7 @@ from django.db.models import Case, F, OuterRef, Subquery, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Exp, Greatest, Least
 
-from annotations import permissions, queue
+from annotations import permissions, queue, whose_scores
 from annotations.models import Dataset
 from curator.lib import work
 from curator.lib.batches import batches
@@ -115,6 +115,7 @@ def use(
     _check_current(run)
     if recalibration is not None and recalibration.sample.run_id != run.pk:
         raise Refusal(f"Recalibration {recalibration.pk} was not fitted to run {run.pk}.")
+    whose_scores.check_no_run(dataset)
     if CalibrationUse.objects.filter(run__dataset=dataset, status__in=work.OPEN).exists():
         raise Conflict("Probabilities are being written already: wait for the end of that.")
     row = CalibrationUse.objects.create(run=run, recalibration=recalibration, created_by=by)
@@ -123,15 +124,20 @@ def use(
 
 
 def run(row: CalibrationUse) -> None:
-    """Write the probabilities, step by step: each step may be taken again."""
-    _check_current(row.run)
+    """Write the probabilities, step by step: each step may be taken again. Raises Refusal where
+    another run is handed over before or meanwhile, which brings its own."""
+    dataset, mark = row.run.dataset, f"calibration {row.pk}"
+    with transaction.atomic():
+        whose_scores.check_no_run(dataset)
+        _check_current(row.run)
+        whose_scores.take(dataset, mark)
     done = 0
-    for count in queue.set_scores(row.run.dataset, label_probability=_probability(row)):
+    for count in queue.set_scores(dataset, by=mark, label_probability=_probability(row)):
         done += count
         work.renew(row, pairs_done=done)
-    name = name_of(row.recalibration)
     with transaction.atomic():
-        Dataset.objects.filter(pk=row.run.dataset_id).update(calibration=name)
+        whose_scores.end(dataset, mark, calibration=name_of(row.recalibration))
+        _check_current(row.run)
         work.finish(row)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import F, OuterRef, Subquery, Sum, Value
+from django.db import transaction
+from django.db.models import F, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
-from annotations import queue, rounds
+from annotations import queue, rounds, whose_scores
 from annotations.models import Dataset, Preference
 from curator.lib import work
 from curator.lib.batches import batches
@@ -33,6 +35,9 @@ BINS = 40
 MAP_POINTS = 3000
 SHOWN_MEMBERS = 3
 SHOWN_REFUSALS = 100
+MARK = whose_scores.RUN
+TAKEN_BACK = " taken back"
+LOST = (work.Work.Status.FAILED, work.Work.Status.CANCELLED)
 HANDED_OVER = ["strength", "spread", "votes", "label_probability", "percentile"]
 FIGURES = ["margins", "strength", "spread", "votes", "label_probability", "percentile", "flag"]
 
@@ -68,8 +73,9 @@ def bring_together(run: ScoringRun) -> None:
     found.summary.update(_work_of(run, collected))
     found.summary.update(_confounds(run, collected, found))
     _store(run, collected, found)
-    _hand_over(run)
-    work.finish(run, member_scales=found.scales.tolist(), summary=found.summary, problem=problem)
+    end = {"member_scales": found.scales.tolist(), "summary": found.summary, "problem": problem}
+    while not _finish(run, is_handed_over=_hand_over(run), **end):
+        pass  # who displaced us has given up meanwhile
     counting.ask(run.dataset)
     logger.info("run finished run=%s pairs=%d", run.pk, len(collected.pair_ids))
 
@@ -292,25 +298,78 @@ def _store(run: ScoringRun, collected: Collected, found: Found) -> None:
         work.renew(run)
 
 
-def _hand_over(run: ScoringRun) -> None:
+def _hand_over(run: ScoringRun) -> bool:
     """Let the pairs' standings say what the run found. The lower the strength of a label, the
     earlier its pair is reviewed; pairs without a label are not queued. Only a run that becomes the
-    dataset's current one is handed over."""
-    current = ScoringRun.objects.current(run.dataset)
-    if current is not None and current.pk != run.pk:
-        displaced = (run.mode, current.mode) == (Mode.IN_SAMPLE, Mode.OUT_OF_BAG)
-        if displaced or (run.mode == current.mode and current.pk > run.pk):
-            return
-    for _ in queue.set_scores(run.dataset, **_figures_of(run)):
-        work.renew(run)
-    Dataset.objects.filter(pk=run.dataset_id).update(calibration="")
-    for _ in rounds.reorder(run.dataset):
-        work.renew(run)
+    dataset's current one is handed over; False where another comes before it."""
+    mark = f"{MARK}{run.pk}"
+    with transaction.atomic():
+        if _comes_after(run, whose_scores.held(run.dataset)):
+            return False
+        whose_scores.take(run.dataset, mark)
+    try:
+        _write_standings(run.dataset, run, worked_on=run, by=mark)
+    except whose_scores.Displaced:
+        return False
+    return True
 
 
-def _figures_of(run: ScoringRun) -> dict[str, Any]:
+@transaction.atomic
+def _finish(run: ScoringRun, *, is_handed_over: bool, **end: Any) -> bool:
+    """Mark the run done, and its scores as written, at once; False where they have to be written
+    now, or anew."""
+    mark = whose_scores.held(run.dataset)
+    if is_handed_over and mark == f"{MARK}{run.pk}":
+        whose_scores.end(run.dataset, mark, calibration="")
+    elif not _comes_after(run, mark):
+        return False
+    work.finish(run, **end)
+    return True
+
+
+def _comes_after(run: ScoringRun, mark: str) -> bool:
+    """Whether another run is the dataset's current one, or is being written, that is to be shown
+    rather than this one."""
+    number = _run_of(mark)
+    writing = ScoringRun.objects.filter(pk__in=[number] if number else [], status__in=work.OPEN)
+    others = [ScoringRun.objects.current(run.dataset), writing.first()]
+    return any(other is not None and _precedes(other, run) for other in others)
+
+
+def _precedes(other: ScoringRun, run: ScoringRun) -> bool:
+    if other.mode != run.mode:
+        return other.mode == Mode.OUT_OF_BAG
+    return other.pk > run.pk
+
+
+def _run_of(mark: str) -> int | None:
+    """The run that hands its scores over, by the dataset's mark."""
+    number = mark.removeprefix(MARK)
+    return int(number) if mark.startswith(MARK) and number.isdecimal() else None
+
+
+def _write_standings(
+    dataset: Dataset, found_by: ScoringRun | None, *, worked_on: ScoringRun, by: str
+) -> None:
+    for _ in queue.set_scores(dataset, by=by, **_figures_of(found_by)):
+        _beat(worked_on)
+    for _ in rounds.reorder(dataset):
+        _beat(worked_on)
+
+
+def _beat(run: ScoringRun) -> None:
+    """Say that we are still at it, whether the run is open or is being taken back."""
+    if not run.is_over:
+        work.renew(run)
+        return
+    ScoringRun.objects.filter(pk=run.pk).update(heartbeat_at=timezone.now())
+
+
+def _figures_of(run: ScoringRun | None) -> dict[str, Any]:
     """What each standing takes from the run; nothing where the run has not scored its pair, and no
-    figures where there is no label for them to speak for."""
+    figures where there is no label for them to speak for. Nothing of no run."""
+    if run is None:
+        return {**dict.fromkeys([*HANDED_OVER, "run_id", "review_priority"]), "flag": ""}
     scores = PairScore.objects.filter(run=run, pair=OuterRef("pk"))
     urgent = scores.exclude(flag="").annotate(priority=-F("strength"))
     figures = {name: Subquery(urgent.values(name)[:1]) for name in HANDED_OVER}
@@ -319,6 +378,42 @@ def _figures_of(run: ScoringRun) -> dict[str, Any]:
         "flag": Coalesce(Subquery(scores.values("flag")[:1]), Value("")),
         "review_priority": Subquery(urgent.values("priority")[:1]),
     }
+
+
+# --- Taking back ----------------------------------------------------------------------------------
+
+
+def take_back(run_id: int) -> None:
+    """Where the run was cancelled or has failed while it was handed over, let the standings say
+    again what the dataset's current run found. Harmless to repeat."""
+    run = ScoringRun.objects.filter(pk=run_id, status__in=LOST).select_related("dataset").first()
+    if run is None:
+        return
+    mark = f"{MARK}{run.pk}{TAKEN_BACK}"
+    with transaction.atomic():
+        if whose_scores.held(run.dataset) not in (f"{MARK}{run.pk}", mark):
+            return
+        whose_scores.take(run.dataset, mark)
+        current = ScoringRun.objects.current(run.dataset)
+    try:
+        _write_standings(run.dataset, current, worked_on=run, by=mark)
+        with transaction.atomic():
+            whose_scores.end(run.dataset, mark, calibration="")
+    except whose_scores.Displaced:  # another run is handed over by now
+        return
+    logger.info("run taken back run=%s current=%s", run.pk, current and current.pk)
+
+
+def half_handed_over() -> list[int]:
+    """Runs to take back, by their ids: they are lost, and nobody is at it."""
+    marks = Dataset.objects.exclude(scores_being_written_by="")
+    found = [
+        _run_of(mark.removesuffix(TAKEN_BACK))
+        for mark in marks.values_list("scores_being_written_by", flat=True)
+    ]
+    lost = ScoringRun.objects.filter(pk__in=[pk for pk in found if pk], status__in=LOST)
+    silent = Q(heartbeat_at=None) | Q(heartbeat_at__lt=timezone.now() - work.LEASE)
+    return list(lost.filter(silent).values_list("pk", flat=True))
 
 
 def _number(value: float) -> float | None:

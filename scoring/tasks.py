@@ -23,6 +23,7 @@ def plan_scoring(*, run_id: int) -> None:
 @shared_task
 def finish_scoring(*, run_id: int) -> None:
     work.perform(ScoringRun, run_id, strengths.bring_together)
+    strengths.take_back(run_id)
     launch.find_topics_after(ScoringRun.objects.filter(pk=run_id).first())
 
 
@@ -48,9 +49,11 @@ def use_calibration(*, use_id: int) -> None:
 
 @shared_task
 def sweep() -> None:
-    """Ring for runs and snapshots that are due, for rounds that nobody has filled, figures that
-    nobody has counted and calibrations that nobody has written."""
+    """Ring for runs and snapshots that are due, for runs to take back, for rounds that nobody has
+    filled, figures that nobody has counted and calibrations that nobody has written."""
     shards.sweep()
+    for run_id in strengths.half_handed_over():
+        ring(shards.FINISH_SCORING, run_id=run_id)
     counting.ask_where_lately_changed()
     for figures_id in work.due(DatasetFigures, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(counting.COUNT_FIGURES, figures_id=figures_id)

@@ -1,10 +1,12 @@
 """Probabilities fitted to people's verdicts: what is fitted, what pairs carry, and the way back."""
 
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from annotations import queue, whose_scores
 from annotations.models import Dataset, PairStanding
 from curator.lib.refusals import Conflict, Forbidden, Refusal
 from curator.models import User
@@ -113,6 +115,7 @@ def test_pairs_carry_the_fitted_probabilities_and_the_runs_own_again(
     put_to_use(run, None)
     assert carried(run) == own
     assert (recalibrating.in_use(run), run.dataset.calibration) == (None, "")
+    assert run.dataset.scores_being_written_by == ""
 
 
 @pytest.mark.parametrize(
@@ -160,3 +163,48 @@ def test_only_the_current_run_is_recalibrated_and_one_at_a_time(
         recalibrating.use(run, fitted)
     with pytest.raises(Refusal, match=f"not fitted to run {newer.pk}"):
         recalibrating.use(newer, fitted)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """What happens once all steps are taken, before anybody is told."""
+    steps = queue.set_scores
+
+    def set_scores(*arguments: Any, **scores: Any) -> Iterator[int]:
+        yield from steps(*arguments, **scores)
+        act()
+
+    monkeypatch.setattr(queue, "set_scores", set_scores)
+
+
+def test_a_run_that_is_handed_over_meanwhile_keeps_its_own_calibration(
+    run: ScoringRun, reviewed: ReviewSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = recalibrating.use(run, recalibrating.recalibrate(reviewed))
+    found = dict.fromkeys(run.dataset.pairs.values_list("pk", flat=True), (0.5, CLEAR))
+    interrupted(monkeypatch, lambda: factories.judged(run.dataset, found))
+    tasks.use_calibration(use_id=row.pk)
+    row.refresh_from_db()
+    run.dataset.refresh_from_db()
+    assert (row.status, run.dataset.calibration) == (CalibrationUse.Status.FAILED, "")
+    assert row.problem.startswith(f"Run {run.pk} is not the one")
+
+
+def test_whoever_takes_the_mark_displaces_a_calibration(
+    run: ScoringRun, reviewed: ReviewSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = recalibrating.use(run, recalibrating.recalibrate(reviewed))
+    marks: list[str] = []
+
+    def act() -> None:
+        marks.append(Dataset.objects.get(pk=run.dataset_id).scores_being_written_by)
+        whose_scores.take(run.dataset, "run 99")
+
+    interrupted(monkeypatch, act)
+    tasks.use_calibration(use_id=row.pk)
+    row.refresh_from_db()
+    run.dataset.refresh_from_db()
+    assert marks == [f"calibration {row.pk}"]
+    assert row.problem == "The pairs of Pairs are being given the scores of run 99 by now."
+    assert (run.dataset.calibration, run.dataset.scores_being_written_by) == ("", "run 99")
+    with pytest.raises(Conflict, match=r"being given other scores \(run 99\)"):
+        recalibrating.use(run, None)
