@@ -32,6 +32,7 @@ Integers = npt.NDArray[np.int64]
 Counts = tuple[int, ...]
 
 BATCH = 1000
+LABEL = np.dtype([("pair", np.int64), ("strength", np.float64), ("flag", np.int8)])
 SUGGESTED = 200
 MOST_SEEDS = 2**31 - 1
 AUDIT = "audit"  # the queue of review that hands the sample out
@@ -211,26 +212,22 @@ def strata_of(sample: ReviewSample) -> list[Stratum]:
 
 def _grow(sample: ReviewSample, more: int) -> ReviewSample:
     """Draw `more` pairs to follow those there are, which stay as they are."""
-    scores: Any = PairScore.objects.filter(run=sample.run).exclude(flag="")
-    rows = list(scores.order_by("strength", "pair").values_list("pair", "strength", "flag"))
-    strengths = np.array([strength for _, strength, _ in rows], dtype=np.float64)
+    labels = _labels(sample.run)
+    strengths = labels["strength"]
     strata = sampling.strata(strengths)  # always the same: what a run found does not change
-    place = {pair_id: number for number, (pair_id, _, _) in enumerate(rows)}
     drawn = list(sample.rows.values_list("pair", flat=True)) if sample.pk else []
-    already = np.array([place[pair_id] for pair_id in drawn], dtype=np.int64)
     generator = np.random.default_rng([sample.seed, len(drawn)])
-    new = sampling.draw(strata, more, generator, already=already)
-    flags = np.array([flag for _, _, flag in rows])
-    sample.strata = _described(strata, strengths, flags)
+    new = sampling.draw(strata, more, generator, already=_places(labels["pair"], drawn))
+    sample.strata = _described(strata, strengths, labels["flag"])
     sample.size = len(drawn) + len(new)
     sample.save()
     found = (
         SampledPair(
             sample=sample,
-            pair_id=rows[number][0],
+            pair_id=int(labels["pair"][number]),
             position=position,
             stratum=int(strata[number]),
-            flag=rows[number][2],
+            flag=Flag.values[labels["flag"][number]],
         )
         for position, number in enumerate(new.tolist(), len(drawn))
     )
@@ -239,19 +236,42 @@ def _grow(sample: ReviewSample, more: int) -> ReviewSample:
     return sample
 
 
+def _labels(run: ScoringRun) -> npt.NDArray[Any]:
+    """The labels that the run has flagged, the weakest first, as LABEL; (n,). Never all of them as
+    objects: a run may hold a million."""
+    numbers = {flag: number for number, flag in enumerate(Flag.values)}
+    scores: Any = PairScore.objects.filter(run=run).exclude(flag="").order_by("strength", "pair")
+    rows = scores.values_list("pair", "strength", "flag").iterator(chunk_size=BATCH)
+    found = ((pair_id, strength, numbers[flag]) for pair_id, strength, flag in rows)
+    return np.fromiter(found, dtype=LABEL)
+
+
+def _places(pair_ids: Integers, drawn: Sequence[int]) -> Integers:
+    """Where the drawn ones stand among the ids; (n_drawn,)."""
+    order = np.argsort(pair_ids)
+    wanted = np.array(drawn, dtype=np.int64)
+    return order[np.searchsorted(pair_ids, wanted, sorter=order)]
+
+
 def _described(
-    strata: Integers, strengths: npt.NDArray[np.float64], flags: npt.NDArray[np.str_]
+    strata: Integers, strengths: npt.NDArray[np.float64], flags: npt.NDArray[np.int8]
 ) -> list[dict[str, Any]]:
-    """The strata as they are kept: the range of strength, and how many pairs of each flag."""
+    """The strata as they are kept: the range of strength, and how many pairs of each flag, which
+    come by their numbers among Flag."""
     return [
         {
             "low": float(strengths[strata == number].min()),
             "high": float(strengths[strata == number].max()),
             "pairs": int((strata == number).sum()),
-            "flags": {flag: int((flags[strata == number] == flag).sum()) for flag in Flag.values},
+            "flags": dict(zip(Flag.values, _counts(flags[strata == number]), strict=True)),
         }
         for number in range(int(strata.max()) + 1)
     ]
+
+
+def _counts(flags: npt.NDArray[np.int8]) -> list[int]:
+    counts: list[int] = np.bincount(flags, minlength=len(Flag.values)).tolist()
+    return counts
 
 
 # What was found

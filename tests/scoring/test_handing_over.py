@@ -149,12 +149,11 @@ def test_of_two_runs_that_end_at_once_the_later_is_carried_by_all_pairs(
 def test_steps_lock_standings_in_their_order_before_they_write(thirty: Dataset) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL locks rows")
-    with CaptureQueriesContext(
-        connection,
-    ) as asked:
+    with CaptureQueriesContext(connection) as asked:
         list(queue.set_scores(thirty, review_priority=None))
     said = [query["sql"] for query in asked if "annotations_pairstanding" in query["sql"]][1:]
     assert len(said) == 6
     for lock, write in zip(said[::2], said[1::2], strict=True):
-        assert lock.endswith('ORDER BY "annotations_pairstanding"."pair_id" ASC FOR NO KEY UPDATE')
+        assert lock.startswith('SELECT "annotations_pairstanding"."pair_id" AS "pk" FROM')
+        assert lock.endswith("ORDER BY 1 ASC FOR NO KEY UPDATE")
         assert write.startswith("UPDATE")

@@ -15,7 +15,7 @@ from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
 from scoring import queues, sampling
 from scoring.core.flags import CLEAR, FLIPPED
-from scoring.models import Mode, PairScore, ReviewSample, ScoringRun
+from scoring.models import Flag, Mode, PairScore, ReviewSample, ScoringRun
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +83,14 @@ def test_the_seed_says_what_is_drawn(dataset: Dataset) -> None:
         for seed in (1, 1, 2)
     )
     assert ids(first) == ids(again) != ids(other)
+
+
+def test_labels_are_drawn_from_as_columns_and_not_as_objects(run: ScoringRun) -> None:
+    found = sampling._labels(run)
+    assert found.nbytes == 17 * COUNT
+    scores = run.scores.order_by("strength", "pair").values_list("pair", "strength", "flag")
+    flags = Flag.values
+    assert [(pk, strength, flags[flag]) for pk, strength, flag in found.tolist()] == list(scores)
 
 
 def judged_again(dataset: Dataset) -> ScoringRun:
