@@ -12,16 +12,15 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
-from django.db.models import Count, F, FloatField, Func, Q, QuerySet, Value
-from django.db.models.functions import Coalesce
-from django.db.models.lookups import GreaterThan, LessThan
+from django.db.models import Count, Q, QuerySet
 
-from annotations import checks
+from annotations import checks, places
 from annotations.asking import OPINION
 from annotations.conditions import Condition, Operator
 from annotations.fields import FIELDS, NONE, Kind
 from annotations.filters import ORDERS, Filter, Order, where
 from annotations.models import Dataset, PairStanding
+from annotations.places import Place
 from curator.lib.bulk import among
 
 PAGE_SIZE = 50
@@ -48,14 +47,6 @@ class Page:
     rows: list[PairStanding]
     next_cursor: str
     count: int | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """The last row that was seen: what it is ordered by, None where that is missing."""
-
-    value: Any
-    pair_id: int
 
 
 @dataclass(frozen=True)
@@ -123,18 +114,13 @@ def _then(rows: list[Row], missing: Standings, order: Order) -> list[Row]:
 
 
 def _ahead(dataset: Dataset, order: Order, after: Place | None) -> tuple[Standings, Standings]:
-    """The rows that follow the place: those that have what the list is ordered by, and after them
-    those that have not."""
-    every, none = dataset.standings.all(), dataset.standings.none()
-    if not order.nullable:
-        return (every if after is None else every.filter(_beyond(order, after))), none
-    known = every.filter(**{f"{order.column}__isnull": False})
-    missing = every.filter(**{f"{order.column}__isnull": True})
-    if after is None:
-        return known, missing
-    if after.value is None:
-        return none, missing.filter(_beyond(ORDERS[f"{order.sign}imported"], after))
-    return known.filter(_beyond(order, after)), missing
+    return places.ahead(
+        dataset.standings.all(),
+        order.column,
+        after,
+        descending=order.descending,
+        nullable=order.nullable,
+    )
 
 
 def _is_served(wanted: Filter, order: Order) -> bool:
@@ -152,11 +138,7 @@ def _first(found: Standings, order: Order, column: str) -> list[Row]:
 def _first_of_all(found: Standings, order: Order, *, most: int = PAGE_SIZE) -> list[Row]:
     """The first of rows that are few among many, one more than `most`: by an expression, of which
     the planner knows no index that it could follow in vain."""
-    by = F("ordered_by")
-    rows = found.alias(ordered_by=Coalesce(order.column, order.column)).order_by(
-        by.desc(nulls_last=True) if order.descending else by.asc(nulls_last=True),
-        f"{order.sign}pair",
-    )
+    rows = found.order_by(*places.ordering_of_few(order.column, descending=order.descending))
     return list(rows.values_list(order.column, "pk")[: most + 1])
 
 
@@ -166,22 +148,7 @@ def _rows(pair_ids: list[int]) -> list[PairStanding]:
 
 
 def _ordering(order: Order, column: str) -> tuple[str, ...]:
-    return tuple(f"{order.sign}{name}" for name in dict.fromkeys((column, "pair")))
-
-
-def _beyond(order: Order, after: Place) -> Q:
-    """The rows that follow, compared as a whole: an index finds the first of them at once, also
-    among a great many that are ordered by the same."""
-    if order.column == "pair":
-        return Q(**{f"pair__{'lt' if order.descending else 'gt'}": after.pair_id})
-    compare = LessThan if order.descending else GreaterThan
-    return Q(
-        compare(_row(F(order.column), F("pair")), _row(Value(after.value), Value(after.pair_id)))
-    )
-
-
-def _row(*columns: Any) -> Func:
-    return Func(*columns, template="(%(expressions)s)", output_field=FloatField())
+    return places.ordering(column, descending=order.descending)
 
 
 def _cursor(value: Any, pair_id: int) -> str:

@@ -9,31 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, FloatField, Func, Q, QuerySet, Value
+from django.db.models import Q, QuerySet
 from django.db.models.expressions import Combinable
-from django.db.models.lookups import GreaterThan, LessThan
 
-from annotations import filters, holds, whose_scores
+from annotations import filters, holds, places, whose_scores
 from annotations.filters import Filter
 from annotations.models import Dataset, PairStanding, PreferencePair, SavedView
+from annotations.places import Place
 from curator.lib.batches import batches
+from curator.lib.bulk import among
 from curator.models import User
 
 BATCH = 500  # pairs at once, for which whoever labels one of them may have to wait
 MOST_COUNTED = 1000
+STRETCH = 1000  # of an index that is followed before all pairs that wait are looked through
 MOST_TRIES = 20  # to take a pair, where others take pairs at the same moment
 LIST = "list"
 VIEW = "view-"  # and the view's id
 BY_HAND = ("", PairStanding.DecidedBy.POLICY)  # who may have decided what still waits for a person
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a pair stands in a queue: what it is ordered by, None where that is missing, and its
-    id, which tells pairs of equal values apart."""
-
-    value: Any
-    pair_id: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,7 @@ class Queue:
     by: str = "pair"
     descending: bool = False
     takes_missing: bool = False
+    is_served: bool = True  # an index holds just what waits, in order
     address: str = ""  # what a list's address says of its filter
     flag: str = ""  # that all of its pairs carry
 
@@ -155,6 +149,7 @@ def _filtered(dataset: Dataset, wanted: Filter, name: str, shown_name: str, addr
         by=order.column,
         descending=order.descending,
         takes_missing=order.nullable,
+        is_served=False,
         address=address,
     )
 
@@ -172,9 +167,9 @@ def next_id(
     queue: Queue, *, after: Place | None = None, leaving_out: Collection[int] = ()
 ) -> int | None:
     """The id of the first pair that waits, or of the first that follows the place."""
-    for stretch in _stretches(queue, after):
-        left = stretch.exclude(pair__in=leaving_out) if leaving_out else stretch
-        found: int | None = left.values_list("pair", flat=True).first()
+    known, missing = _ahead(queue, after)
+    for rows, column in ((known, queue.by), (missing, "pair")):
+        found = _first(queue, rows, column, leaving_out)
         if found is not None:
             return found
     return None
@@ -200,36 +195,37 @@ def count_waiting(queue: Queue) -> int:
     return queue.waiting.values("pair")[: MOST_COUNTED + 1].count()
 
 
-def _stretches(queue: Queue, after: Place | None) -> "Iterator[QuerySet[Any]]":
-    """What follows the place in order: the pairs of which the value is known, then the others."""
-    down = "-" if queue.descending else ""
-    order = [f"{down}{column}" for column in dict.fromkeys((queue.by, "pair"))]
-    rows = queue.rows.filter(queue.waits)
-    known = rows.filter(**{f"{queue.by}__isnull": False}).order_by(*order)
-    missing = rows.filter(**{f"{queue.by}__isnull": True}).order_by(f"{down}pair")
-    if after is None or after.value is not None:
-        yield known if after is None else known.filter(_beyond(queue, after))
-        after = None
-    if queue.takes_missing:
-        yield missing if after is None else missing.filter(_past(queue, after.pair_id))
+def _ahead(queue: Queue, after: Place | None) -> "tuple[QuerySet[Any], QuerySet[Any]]":
+    """What follows the place, waiting or not: the rows of which the value is known, then the others
+    where the queue takes them."""
+    rows, down = queue.rows.order_by(), queue.descending
+    known, missing = places.ahead(rows, queue.by, after, descending=down, nullable=True)
+    return known, missing if queue.takes_missing else rows.none()
 
 
-def _beyond(queue: Queue, place: Place) -> Q:
-    """What follows a place with a value, compared as a whole, so that an index finds the first of
-    them even among a great many of equal value."""
-    if queue.by == "pair":
-        return _past(queue, place.pair_id)
-    compare = LessThan if queue.descending else GreaterThan
-    given = _row(Value(place.value), Value(place.pair_id))
-    return Q(compare(_row(F(queue.by), F("pair")), given))
+def _first(
+    queue: Queue, rows: "QuerySet[Any]", column: str, leaving_out: Collection[int]
+) -> int | None:
+    """The first that waits: along an index of the column, and where none does in a stretch of it,
+    among all of them at once, which is quicker than to follow the index to its end."""
+    ordering = places.ordering(column, descending=queue.descending)
+    waiting = rows.filter(queue.waits)
+    if leaving_out:
+        waiting = waiting.exclude(pair__in=leaving_out)
+    if queue.is_served:
+        return _first_id(waiting.order_by(*ordering))
+    near = list(rows.order_by(*ordering).values_list("pk", flat=True)[:STRETCH])
+    # as numbers, so that no planner takes them for fewer than they are
+    found = _first_id(waiting.filter(pk__in=among(near)).order_by(*ordering))
+    if found is not None or len(near) < STRETCH:
+        return found
+    of_few = places.ordering_of_few(column, descending=queue.descending)
+    return _first_id(waiting.order_by(*of_few))
 
 
-def _past(queue: Queue, pair_id: int) -> Q:
-    return Q(**{f"pair__{'lt' if queue.descending else 'gt'}": pair_id})
-
-
-def _row(*columns: Any) -> Func:
-    return Func(*columns, template="(%(expressions)s)", output_field=FloatField())
+def _first_id(ordered: "QuerySet[Any]") -> int | None:
+    found: int | None = ordered.values_list("pair", flat=True).first()
+    return found
 
 
 def set_scores(dataset: Dataset, *, by: str = "", **scores: Combinable | None) -> Iterator[int]:

@@ -8,13 +8,15 @@ import pytest
 import time_machine
 from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from annotations import decisions, filters, holds, queue
 from annotations.models import Dataset, PairStanding, PreferencePair, ReviewHold, Verdict
-from annotations.queue import Place, Queue
+from annotations.places import Place
+from annotations.queue import Queue
 from curator.models import User
 from tests import factories
 
@@ -111,17 +113,40 @@ def test_the_count_of_the_waiting_stops_at_its_bound(
     assert queue.count_waiting(queue.flipped(dataset)) == 3
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_index_is_followed_to_its_end_for_a_list_of_which_nothing_is_left(
+    dataset: Dataset,
+    order: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Beyond a stretch, what is left is sought among all pairs, in no order of theirs."""
+    monkeypatch.setattr(queue, "STRETCH", 2)
+    *_, last = factories.pairs(dataset, 5)
+    dataset.standings.update(verdict="keep", strength=1.0, spread=1.0, decided_at=timezone.now())
+    left = queue.listed(dataset, filters.Filter(order=order))
+    with CaptureQueriesContext(connection) as asked:
+        assert queue.next_id(left) is None
+    sought = [each["sql"] for each in asked if each["sql"].endswith("LIMIT 1")]
+    of_all = [sql for sql in sought if "json_each" not in sql and "unnest" not in sql]
+    assert of_all
+    assert all("COALESCE" in sql.split("ORDER BY")[1] for sql in of_all)
+    set_standing(last, verdict="")
+    assert queue.next_id(left) == last.pk
+
+
 # Each waiting pair exactly once
 
 
+@pytest.mark.parametrize("stretch", [2, 100])
 @settings(
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_walking_a_queue_visits_each_waiting_pair_once_whatever_is_decided_on_the_way(
-    data: st.DataObject, dataset: Dataset, casey: User
+    data: st.DataObject, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, stretch: int
 ) -> None:
+    monkeypatch.setattr(queue, "STRETCH", stretch)
     pairs = list(dataset.pairs.order_by("pk")) or factories.pairs(dataset, 7)
     strengths = st.one_of(st.none(), st.sampled_from([-1.0, -0.5, 0.0, 0.5]))
     for pair in pairs:
