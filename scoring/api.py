@@ -11,6 +11,7 @@ from ninja import Field, Router
 from annotations import access as annotations_access
 from annotations.activity import Key, Wanted
 from curator.lib.refusals import Refusal
+from curator.lib.texts import Text
 from curator.requests import TokenRequest
 from scoring import access, activity, assembling, comparing, launch, sampled, sampling, shards
 from scoring.models import Checkpoint, Ensemble, RewardModel
@@ -25,7 +26,6 @@ from scoring.schemas import (
     RunIn,
     RunOut,
     SampleIn,
-    Text,
 )
 
 models_router = Router(tags=["models"])

@@ -112,7 +112,8 @@ def undo(request: SignedInRequest, slug: str, batch_id: int) -> HttpResponse:
                 batch=batch, by=request.user, reason=form.cleaned_data["reason"]
             )
         except Conflict:
-            done = DecisionBatch.objects.filter(undoes=batch, created_by=request.user).first()
+            mine = DecisionBatch.objects.filter(undoes=batch, created_by=request.user)
+            done = mine.exclude(status__in=UNSUCCESSFUL).first()
             if done is None:
                 raise
             row = done

@@ -8,6 +8,7 @@ from django.test import Client
 from annotations import decisions, launch, tasks
 from annotations.models import Dataset, DecisionBatch, Verdict
 from annotations.proposals import Bulk
+from curator.lib import work
 from curator.models import User
 from tests import factories
 from tests.annotations import standings
@@ -105,6 +106,21 @@ def test_all_pairs_of_the_filter_are_decided_and_taken_back(
     assert softened.count() == batch.counts["soften"] > 0
     work_off(launch.start_undo(batch=batch, by=curator))
     assert softened.count() == 0
+
+
+def test_an_undo_that_cannot_be_tried_again_yet_is_not_taken_for_done(
+    at: Client, dataset: Dataset, curator: User
+) -> None:
+    batch = work_off(launch.start_bulk(dataset=dataset, bulk=Bulk((), "drop"), by=curator))
+    undo = f"/datasets/desk/batches/{batch.pk}/undo/"
+    work.cancel(launch.start_undo(batch=batch, by=curator))
+    other = launch.start_bulk(dataset=dataset, bulk=Bulk((), "tie"), by=curator)
+    response = at.post(undo, {"reason": ""})
+    assert response.status_code == 409
+    assert f"having batch {other.pk} done" in page_of(response)
+    work.cancel(other)
+    first, second = at.post(undo, {"reason": ""}), at.post(undo, {"reason": ""})
+    assert first.headers["Location"] == second.headers["Location"]
 
 
 def test_a_double_click_makes_one_batch(at: Client, dataset: Dataset) -> None:
