@@ -158,11 +158,16 @@ def changes_between(
     request: TokenRequest, slug: str, since: str = "", until: str = ""
 ) -> dict[str, Any]:
     """`since` and `until` are numbers or tags of snapshots. Without `until` it is now, and without
-    `since` the snapshot before. The same as `manage.py snapshot_diff` prints."""
+    `since` the snapshot before. The same as `manage.py snapshot_diff` prints, and, without `until`,
+    what to send as `expected` with the order to restore the earlier snapshot."""
     dataset = access.dataset_to_curate(request.auth, slug)
     newer = Moment(dataset, _snapshot(dataset, until) if until else None)
     older = Moment(dataset, _snapshot(dataset, since) if since else _before(newer))
-    return changes.as_json(older, newer, changes.between(older, newer))
+    last = proposals.last_decision()
+    found = changes.between(older, newer)
+    expected = {"counts": {"all": found.decided}, "last_decision": last}
+    told = {} if until else {"expected": expected}  # to restore the older with
+    return {**changes.as_json(older, newer, found), **told}
 
 
 def _snapshot(dataset: Dataset, called: str) -> Snapshot:
@@ -283,9 +288,12 @@ def undo_batch(request: TokenRequest, slug: str, batch_id: int) -> DecisionBatch
     summary="Let the decisions of an old snapshot hold again",
 )
 def restore(request: TokenRequest, slug: str, called: str, wanted: RestoreIn) -> DecisionBatch:
-    """Pairs that came after it are left as they are."""
+    """Pairs that came after it are left as they are; given `expected`, also those that people have
+    decided since."""
     found = _snapshot(access.dataset_to_curate(request.auth, slug), called)
-    return launch.start_restore(snapshot=found, by=request.auth, reason=wanted.reason)
+    return launch.start_restore(
+        snapshot=found, by=request.auth, expected=wanted.expected, reason=wanted.reason
+    )
 
 
 def _policy(dataset: Dataset, wanted: PolicyIn) -> policies.Policy:

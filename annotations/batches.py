@@ -34,7 +34,7 @@ from annotations.models import (
 )
 from annotations.proposals import QUEUE, VERDICTS, Bulk, Effect
 from curator.lib import work
-from curator.lib.bulk import among, insert_from_select
+from curator.lib.bulk import among, asked_once, insert_from_select
 from curator.lib.refusals import Conflict, Refusal
 
 CHUNK = 10_000
@@ -91,7 +91,9 @@ def run(row: DecisionBatch) -> None:
     """Do what the batch says, in one transaction, and finish its row in it. Raises Refusal where
     something else would happen than was shown, or where it makes no sense any more."""
     with _told(row) as progress, transaction.atomic():
-        Dataset.objects.select_for_update(no_key=True).get(pk=row.dataset_id)
+        dataset = Dataset.objects.select_for_update(no_key=True).get(pk=row.dataset_id)
+        if row.goes_by_scores:
+            proposals.check_scores_are_whole(dataset)
         tally = DOING[DecisionBatch.Kind(row.kind)](row, progress)
         work.finish(
             row,
@@ -296,17 +298,24 @@ def _undo_what_was_put_forward(row: DecisionBatch, tally: Tally) -> None:
 
 
 def _restore(row: DecisionBatch, progress: Progress) -> Tally:
-    """Let hold again what held in a snapshot; pairs that came later are left."""
+    """Let hold again what held in a snapshot; pairs that came later are left, and those that people
+    have decided since the curator looked."""
     assert row.snapshot is not None
+    otherwise = differing(row.snapshot)
+    held = _locked(row.dataset.standings.filter(pk__in=asked_once(otherwise.values("pair"))))
+    locked = otherwise.filter(pair__in=among(held))
+    by_people = decided_since(row.expected.get("last_decision"), "pair__standing__")
     found = array("q")
-    rows = differing(row.snapshot).order_by("pair").values_list("pair", "pk")
+    rows = locked.exclude(by_people).order_by("pair").values_list("pair", "pk")
     for pair_and_frozen in rows.iterator(CHUNK):
         found.extend(pair_and_frozen)
     ids, frozen_ids = found[::2], found[1::2]
+    since = locked.filter(by_people).count()
     _check_restore_as_shown(row, len(ids))
     pairs = row.dataset.standings.count()
-    unchanged = row.snapshot.pairs_count - len(ids)
-    tally = Tally(passed_over=Counter(now=unchanged, later=pairs - row.snapshot.pairs_count))
+    unchanged = row.snapshot.pairs_count - len(ids) - since
+    later = pairs - row.snapshot.pairs_count
+    tally = Tally(passed_over=Counter(now=unchanged, later=later, since=since))
     new = {"held": _held_by("decision__"), "nothing": _no_decision(), **_like("decision__")}
     sources = {
         "label_probability": "decision__label_probability",
@@ -315,9 +324,8 @@ def _restore(row: DecisionBatch, progress: Progress) -> Tally:
         "restores": "held",
     }
     for start, chunk in zip(range(0, len(ids), CHUNK), _chunks(ids, progress), strict=True):
-        _locked(PairStanding.objects.filter(pk__in=among(chunk)))
         frozen = among(frozen_ids[start : start + CHUNK])
-        chosen = differing(row.snapshot).filter(pk__in=frozen).annotate(**new)
+        chosen = SnapshotPair.objects.filter(pk__in=frozen).annotate(**new)
         _append(row, chunk, chosen, AS_HELD | sources, tally)
     return tally
 
@@ -330,9 +338,21 @@ def differing(snapshot: Snapshot) -> QuerySet[SnapshotPair, SnapshotPair]:
     return rows.filter(~Q(verdict=F("pair__standing__verdict")) | softened_anew)
 
 
+def decided_since(seen: int | None, prefix: str = "") -> Q:
+    """Of standings: people have decided them, or taken decisions back, after the last decision that
+    the curator saw. None: whoever asks has looked at nothing."""
+    if seen is None:
+        return Q(pk__in=[])
+    by_people = Q(**{f"{prefix}decided_by": PairStanding.DecidedBy.PERSON})
+    one_by_one = Q(**{f"{prefix}decision__batch": None})
+    return Q(**{f"{prefix}decision__gt": seen}) & (by_people | one_by_one)
+
+
 def _check_restore_as_shown(row: DecisionBatch, now: int) -> None:
+    """What people have decided since may be fewer pairs to change, and nothing else may."""
     shown = sum(row.expected.get("counts", {}).values())
-    if row.expected and shown != now:
+    by_people = decided_since(row.expected.get("last_decision"))
+    if row.expected and not 0 <= shown - now <= row.dataset.standings.filter(by_people).count():
         raise ChangedSince(
             f"The snapshot differed in {shown:,} pairs when you looked and in {now:,} now: look "
             "again. Nothing was changed."

@@ -83,7 +83,8 @@ def start_bulk(
 
     `expected` is what the preview showed (`Preview.expected`): where something else would happen by
     then, but for what people decide meanwhile, nothing is changed. Raises CannotPropose, and
-    Conflict while another batch of the dataset is at work. `by` is None on the command line.
+    Conflict while another batch of the dataset is at work or its pairs are being given new scores.
+    `by` is None on the command line.
     """
     proposals.check_bulk(bulk.verdict, bulk.probability)
     return _start_batch(
@@ -178,23 +179,27 @@ def start_restore(
 def _start_batch(dataset: Dataset, by: User | None, **fields: Any) -> DecisionBatch:
     if by is not None:
         permissions.check_can_curate(by, dataset)
-    _check_none_at_work(dataset)
+    locked = _check_none_at_work(dataset)
     actor = by.shown_name if by else COMMAND_LINE
-    row = DecisionBatch.objects.create(dataset=dataset, created_by=by, actor=actor, **fields)
+    row = DecisionBatch(dataset=dataset, created_by=by, actor=actor, **fields)
+    if row.goes_by_scores:
+        proposals.check_scores_are_whole(locked)
+    row.save()
     ring_on_commit(DECIDE_BATCH, batch_id=row.pk)
     return row
 
 
-def _check_none_at_work(dataset: Dataset) -> None:
-    """Raises Conflict naming the batch that is waiting or at work; none starts until the
-    transaction ends."""
-    Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
+def _check_none_at_work(dataset: Dataset) -> Dataset:
+    """The dataset as it is now, where no other batch starts until the transaction ends. Raises
+    Conflict naming the batch that is waiting or at work."""
+    locked = Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
     other = dataset.batches.filter(status__in=work.OPEN).first()
     if other is not None:
         raise Conflict(
             f"{other.actor} is having batch {other.pk} done in {dataset.name} "
             f"({other.get_kind_display()}): wait until it is over, and look again."
         )
+    return locked
 
 
 def _undone_already(batch: DecisionBatch, by: DecisionBatch) -> str:

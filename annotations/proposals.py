@@ -37,8 +37,9 @@ from annotations.asking import where
 from annotations.conditions import AnyOf, Clause, flat
 from annotations.decisions import resulting_preference
 from annotations.models import Dataset, Decision, PairStanding, Verdict
+from annotations.models.words import TRAINED_ON
 from annotations.policies import NO_RULE, Does, Policy, Rule
-from curator.lib.refusals import Refusal
+from curator.lib.refusals import Conflict, Refusal
 
 LEFT, SENSELESS, PEOPLE, DECIDED, SAME = "left", "senseless", "people", "decided", "same"
 QUEUE = str(Does.QUEUE)
@@ -54,7 +55,6 @@ REASONS: Mapping[str, str] = {
     "now": "stand so already",
     "later": "came after the snapshot",
 }
-TRAINED_ON = ("a", "b")  # the labels that a file for training can hold
 OF_DECISIONS = ("status", "decided_by", "decided")
 COMPARED = ("counts", "people", "unchanged")
 ANY = ("a", "b", "tie", "")
@@ -124,6 +124,16 @@ def check_bulk(verdict: str, probability: float | None) -> None:
         raise CannotPropose("Softening, and only softening, needs the probability of the label.")
     if probability is not None and not 0 <= probability <= 1:
         raise CannotPropose("The probability of the label lies from 0 to 1.")
+
+
+def check_scores_are_whole(dataset: Dataset) -> None:
+    """Raises Conflict while some of the dataset's pairs have new scores and others the old; ask it
+    of a dataset that you have locked."""
+    if dataset.scores_being_written_by:
+        raise Conflict(
+            f"The pairs of {dataset.name} are being given new scores just now "
+            f"({dataset.scores_being_written_by}): wait until they all have them, and look again."
+        )
 
 
 def check_expected(expected: Mapping[str, Any]) -> dict[str, Any]:
@@ -352,19 +362,20 @@ class Preview:
 
 def preview(dataset: Dataset, policy: Policy) -> Preview:
     """What the policy would do to the dataset now. One scan of its standings."""
-    found = policies.warnings(policy)
+    found, last = policies.warnings(policy), last_decision()
     effects, before, after = _effects(_groups_of_policy(dataset, policy), _acts(policy))
     if effects[-1].is_nothing:
         found = [*found, "It would change nothing now."]
-    return _preview(effects, before, after, found)
+    return _preview(effects, before, after, found, last)
 
 
 def preview_bulk(dataset: Dataset, bulk: Bulk) -> Preview:
     """What the verdict on all pairs of the filter would do now. Mean strengths and sizes are those
     of the filter's pairs. Raises CannotPropose."""
     check_bulk(bulk.verdict, bulk.probability)
+    last = last_decision()
     effects, before, after = _effects(_groups(of_bulk(dataset, bulk)), [bulk.verdict])
-    return _preview(effects, before, after, [])
+    return _preview(effects, before, after, [], last)
 
 
 def effect_of_policy(dataset: Dataset, policy: Policy) -> Effect:
@@ -461,11 +472,15 @@ def _fate_of(
 
 
 def _preview(
-    effects: list[Effect], before: Trained, after: Trained, warnings: Sequence[str]
+    effects: list[Effect], before: Trained, after: Trained, warnings: Sequence[str], last: int
 ) -> Preview:
     *rules, whole = effects
-    last = Decision.objects.aggregate(last=Max("pk"))["last"] or 0
     return Preview(whole, rules, before, after, warnings, last)
+
+
+def last_decision() -> int:
+    """The id of the last decision of all; ask before you look what would change."""
+    return Decision.objects.aggregate(last=Max("pk"))["last"] or 0
 
 
 def _effects(

@@ -248,6 +248,10 @@ class DecideIn(VerdictIn):
 class RestoreIn(Schema):
     model_config = ConfigDict(extra="forbid")
 
+    expected: Expected = Field(
+        default={},
+        description="As the changes since the snapshot gave it: refused where it is no longer so.",
+    )
     reason: Text = Field(default="", max_length=2000, description="Why, for the batch.")
 
 

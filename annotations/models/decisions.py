@@ -86,6 +86,11 @@ class DecisionBatch(Work):
         return f"batch {self.pk}: {self.kind}"
 
     @property
+    def goes_by_scores(self) -> bool:
+        """Whether scores say what it does; else what was decided before does."""
+        return self.kind in (self.Kind.BULK, self.Kind.POLICY)
+
+    @property
     def decided(self) -> int:
         """How many decisions it made."""
         return sum(count for verdict, count in self.counts.items() if verdict != "queue")

@@ -6,14 +6,14 @@ from typing import Any
 from django.contrib import messages
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
-from annotations import access, cards, changes, describing, exporting, launch, tagging
+from annotations import access, cards, changes, describing, exporting, launch, proposals, tagging
 from annotations.changes import Changes, Moment, Page
 from annotations.forms import ExportForm
-from annotations.models import Dataset, DecisionBatch, Export, Snapshot, Verdict
+from annotations.models import Export, Snapshot, Verdict
 from curator import presence
 from curator.lib.refusals import Refusal
 from curator.lib.texts import storable_text
@@ -199,24 +199,29 @@ def restore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         batch = launch.start_restore(
             snapshot=snapshot,
             by=request.user,
-            expected={"counts": {"all": _shown(request)}},
+            expected={
+                "counts": {"all": _shown(request, "expected")},
+                "last_decision": _shown(request, "last_decision"),
+            },
             reason=storable_text(request.POST.get("reason", ""))[:1000],
         )
         messages.info(request, "The decisions of the snapshot are being restored.")
-        return redirect(_batch_url(snapshot.dataset, batch) or snapshot_url(snapshot))
+        return redirect("scoring:batch", snapshot.dataset.slug, batch.pk)
+    last_decision = proposals.last_decision()
     found = changes.compute(then, now)
     back = {(is_now, was): count for (was, is_now), count in found.verdicts.items()}
     context = {
         "dataset": snapshot.dataset,
         "snapshot": snapshot,
         "found": found,
+        "last_decision": last_decision,
         "verdicts": _matrix(back),
     }
     return render(request, "annotations/snapshot_restore.html", context)
 
 
-def _shown(request: SignedInRequest) -> int:
-    count = request.POST.get("expected", "")
+def _shown(request: SignedInRequest, name: str) -> int:
+    count = request.POST.get(name, "")
     if not (count.isascii() and count.isdigit()):
         raise Refusal("Open the page of the snapshot again, and restore it from there.")
     return int(count[:18])
@@ -224,16 +229,6 @@ def _shown(request: SignedInRequest) -> int:
 
 def snapshot_url(snapshot: Snapshot) -> str:
     return reverse("annotations:snapshot", args=[snapshot.dataset.slug, snapshot.number])
-
-
-def _batch_url(dataset: Dataset, batch: DecisionBatch) -> str:
-    """Where the batch is followed and undone; empty where it has no page."""
-    for name in ("annotations:batch", "scoring:batch"):
-        try:
-            return reverse(name, args=[dataset.slug, batch.pk])
-        except NoReverseMatch:
-            continue
-    return ""
 
 
 # --- Exports --------------------------------------------------------------------------------------

@@ -465,6 +465,26 @@ def test_one_batch_at_a_time_and_the_sentence_names_the_other(
         launch.start_bulk(dataset=dataset, bulk=bulk("flip"), by=casey)
 
 
+def test_nothing_is_decided_by_scores_while_they_are_being_written(
+    dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    batch = applied(dataset, casey)
+    row = launch.start_bulk(dataset=dataset, bulk=bulk("flip", FLIPPED), by=casey)
+    Dataset.objects.update(scores_being_written_by="run 7")
+    sentence = "The pairs of Pairs are being given new scores just now (run 7)"
+    assert sentence in refused(row)
+    attempts: list[Callable[[], object]] = [
+        lambda: launch.start_bulk(dataset=dataset, bulk=bulk("flip"), by=casey),
+        lambda: launch.start_policy(dataset=dataset, policy=CLEAN, by=casey),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Conflict, match="wait until they all have them, and look again"):
+            attempt()
+    undone(batch, casey)
+    Dataset.objects.update(scores_being_written_by="")
+    applied(dataset, casey)
+
+
 @pytest.mark.parametrize("role", ["annotator", None])
 def test_only_curators_and_owners_decide_in_bulk(
     dataset: Dataset, pairs: list[PreferencePair], casey: User, role: str | None
@@ -510,6 +530,33 @@ def test_the_decisions_of_a_snapshot_hold_again_and_the_restore_is_undone_as_one
     assert again.counts["verdicts"] == {"soften": 4, "": 5}
     undone(batch, casey)
     assert state(dataset)[:-1] == after
+
+
+def test_what_people_decide_after_the_page_of_a_restore_stays(
+    dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    snapshot = snapshots.freeze(dataset=dataset, by=casey)
+    applied(dataset, casey)
+    taken_back = decide(pairs[0], Verdict.TIE, casey)
+    seen = {"counts": {"all": 5}, "last_decision": proposals.last_decision()}
+    decide(pairs[1], Verdict.KEEP, casey)
+    decisions.undo(decision=taken_back, by=casey)
+    decide(pairs[7], Verdict.FLIP, casey)
+    batch = done(launch.start_restore(snapshot=snapshot, by=casey, expected=seen))
+    assert batch.counts == {"undecided": 3}
+    assert batch.passed_over == {"since": 3, "now": 2}
+    verdicts = dataset.standings.order_by("pk").values_list("verdict", flat=True)
+    assert list(verdicts) == ["drop", "keep", "", "", "", "", "", "flip"]
+
+
+def test_a_restore_that_would_change_other_pairs_by_now_is_refused(
+    dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    snapshot = snapshots.freeze(dataset=dataset, by=casey)
+    applied(dataset, casey)
+    seen = {"counts": {"all": 3}, "last_decision": proposals.last_decision()}
+    row = launch.start_restore(snapshot=snapshot, by=casey, expected=seen)
+    assert "differed in 3 pairs when you looked and in 5 now" in refused(row)
 
 
 def test_a_snapshot_that_holds_already_changes_nothing(
@@ -667,6 +714,7 @@ class History(RuleBasedStateMachine):
         if isinstance(made, Decision):
             decisions.undo(decision=made, by=self.person)
             return
+        made = batch_records.chain(made)[-1]  # what has brought it back, if it was undone
         shown = batch_records.taken_back(made)
         back = undone(made, self.person)
         assert {name: n for name, n in back.counts.items() if name != "queue"} == shown.restored

@@ -104,6 +104,19 @@ def test_a_snapshot_is_restored(
     assert not dataset.standings.decided().exists()
 
 
+def test_a_restore_leaves_what_people_decide_after_the_program_has_looked(
+    program: Program, dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    snapshots.freeze(dataset=dataset, by=casey)
+    for pair in pairs[:2]:
+        decide(pair, Verdict.DROP, casey)
+    expected = program.get(f"{AT}/changes?since=1").found["expected"]
+    decide(pairs[0], Verdict.KEEP, casey)
+    program.post(f"{AT}/snapshots/1/restore", expected=expected)
+    worked_off()
+    assert [row.pk for row in dataset.standings.decided()] == [pairs[0].pk]
+
+
 @pytest.mark.parametrize(
     ("path", "wanted", "sentence"),
     [

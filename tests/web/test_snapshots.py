@@ -9,6 +9,7 @@ from django.urls import reverse
 from annotations import decisions, tagging
 from annotations.models import (
     Dataset,
+    Decision,
     DecisionBatch,
     Snapshot,
     SnapshotRequest,
@@ -170,8 +171,12 @@ def test_restoring_shows_what_would_change_and_starts_one_batch(
 ) -> None:
     response = as_casey.get(url("snapshot-restore", 1))
     assert response.context["found"].decided == 2
-    as_casey.post(url("snapshot-restore", 1), {"expected": "2", "reason": "back to\0 v1"})
+    last = response.context["last_decision"]
+    assert last == Decision.objects.latest("pk").pk
+    sent = {"expected": "2", "last_decision": str(last), "reason": "back to\0 v1"}
+    as_casey.post(url("snapshot-restore", 1), sent)
     batch = DecisionBatch.objects.get()
+    assert batch.expected == {"counts": {"all": 2}, "last_decision": last}
     assert (batch.kind, batch.snapshot, batch.reason) == ("restore", two[0], "back to v1")
 
 
