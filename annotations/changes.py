@@ -22,13 +22,13 @@ from annotations.models import (
     SnapshotPair,
     Verdict,
 )
+from annotations.models.words import TRAINED_ON
 from annotations.querysets import preference_that_holds
 from curator.lib.kept import kept
 from curator.lib.refusals import Refusal
 
 PAGE_SIZE = 50
 MOST_REASONS = 10
-TRAINED_ON = ("a", "b")  # the labels that a file for training can hold
 COLUMNS = "(pair_id, verdict, preference, decision_id, strength, flag)"
 
 DECIDED = """

@@ -16,6 +16,7 @@ from typing import Any
 from annotations.conditions import (
     EPOCH,
     LAST,
+    LISTS,
     OPERATORS,
     UNSTORABLE,
     AnyOf,
@@ -39,7 +40,6 @@ from curator.lib import digests
 
 Posted = Mapping[str, Sequence[str]]
 
-LISTS = (Operator.IS, Operator.IS_NOT, Operator.HAS, Operator.HAS_NOT)
 ENDS_DAY = (Operator.AT_MOST, Operator.ABOVE)
 RULE = re.compile(r"r(\d{1,3})-action")
 PLACE = re.compile(r"r(\d{1,3})-c(\d{1,3})-o(\d{1,3})-field")

@@ -10,9 +10,12 @@ from django.db import transaction
 
 from annotations import conditions, launch, permissions, policies
 from annotations.models import Dataset, DecisionBatch
-from annotations.proposals import Bulk, Preview
+from annotations.proposals import Bulk, Preview, check_expected
 from curator.lib.refusals import Refusal
 from curator.models import User
+
+
+SHOWN = {"counts", "people", "last_decision"}  # by every preview
 
 
 class NotShown(Refusal):
@@ -40,14 +43,14 @@ def from_text(text: str) -> Shown:
     """What a browser sends back. Raises NotShown."""
     try:
         given = json.loads(text)
-        expected = given["expected"]
-        counts = [*expected["counts"].values(), *expected["people"].values()]
-        numbers = [given["last_batch"], expected["last_decision"], *counts]
-        if any(type(number) is not int or number < 0 for number in numbers):
+        last_batch, expected = given["last_batch"], check_expected(given["expected"])
+        if type(last_batch) is not int or not 0 <= last_batch < 2**62:
             raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if not expected.keys() >= SHOWN:
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, Refusal) as error:
         raise NotShown("What you confirmed cannot be read: look at the preview again.") from error
-    return Shown(expected, given["last_batch"])
+    return Shown(expected, last_batch)
 
 
 def apply_policy(

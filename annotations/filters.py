@@ -17,6 +17,7 @@ from annotations import conditions
 from annotations.asking import where
 from annotations.conditions import (
     LAST,
+    LISTS,
     BadCondition,
     Clause,
     Condition,
@@ -44,7 +45,6 @@ ENDINGS = {
     Operator.ABOVE: "_above",
     Operator.BELOW: "_below",
 }
-LISTS = (Operator.IS, Operator.IS_NOT, Operator.HAS, Operator.HAS_NOT)
 FIRST_OF_DAY, LAST_OF_DAY = time(tzinfo=UTC), (datetime.min.replace(tzinfo=UTC) + LAST).timetz()
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from annotations.models import Dataset, Decision, PairStanding, Verdict
+from annotations.models import Dataset, Decision, PairStanding
+from annotations.models.words import CHANGING
 from curator.lib.intervals import Estimate, wilson
 from curator.models import User
 
@@ -15,7 +16,6 @@ MOST_REVIEWED = 1000  # the latest decisions, of which the share that changed a 
 MOST_TODAY = 10_000
 MOST_HELD = 100  # the latest decisions of a person, among which the last ten that hold still are
 MOST_LOOKED_AT = 20_000  # decisions of all datasets, among which those of one are sought
-CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from annotations import commenting
 from annotations.models import Dataset, Import
@@ -75,11 +75,8 @@ class Looked:
         return list(rows.only("pk", "status", "paused_at", "problem", "dataset", "started_at"))
 
     def to(self, name: str, *arguments: Any, **query: Any) -> str:
-        """An address within the dataset; empty where there is no such page."""
-        try:
-            address = reverse(name, args=[self.dataset.slug, *arguments])
-        except NoReverseMatch:
-            return ""
+        """An address within the dataset."""
+        address = reverse(name, args=[self.dataset.slug, *arguments])
         return f"{address}?{urlencode(query, doseq=True)}" if query else address
 
 

@@ -37,6 +37,7 @@ from annotations.models import (
     Preference,
     Verdict,
 )
+from annotations.models.words import CHANGING
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.kept import kept
@@ -54,7 +55,6 @@ LATELY = timedelta(seconds=30)
 # what leaves no label that could be right as it stands
 BROKEN = Check.IDENTICAL | Check.EMPTY | Check.API_ERROR | checks.OF_GROUP
 BROKEN_NAMES = [name for name, check in checks.NAMES.items() if check in BROKEN]
-CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)
 
 FLIPPED = Q(flag=Flag.FLIPPED)
 BY_PEOPLE = Q(decided_by=PairStanding.DecidedBy.PERSON)

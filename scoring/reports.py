@@ -12,7 +12,7 @@ from django.db.models import Count, DurationField, F, Max, Min, Q, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from annotations.models import Dataset, Export, PairStanding, Snapshot
+from annotations.models import Dataset, Export, Snapshot
 from curator.lib import work
 from curator.lib.intervals import Estimate, wilson
 from curator.lib.work import Work
@@ -163,16 +163,6 @@ class FlagPrecision:
     reviewed: int
     changed: int
     share: Estimate | None
-
-
-def flag_precision(run: ScoringRun, flag: Flag) -> FlagPrecision:
-    reviewed = run.dataset.standings.order_by().filter(
-        flag=flag, decided_at__isnull=False, decided_by=PairStanding.DecidedBy.PERSON
-    )
-    counts = reviewed.aggregate(
-        reviewed=Count("pk"), changed=Count("pk", filter=Q(verdict__in=counting.CHANGING))
-    )
-    return precision_of(counts["reviewed"], counts["changed"])
 
 
 def precision_of(reviewed: int, changed: int) -> FlagPrecision:

@@ -68,3 +68,7 @@ class Verdict(models.TextChoices):
     DROP = "drop", "drop"
     PREFER_A = "a", "A"
     PREFER_B = "b", "B"
+
+
+CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)  # what leaves no label as it came
+TRAINED_ON = ("a", "b")  # the labels that a file for training can hold

@@ -33,12 +33,6 @@ def self_confidence(probabilities: Floats) -> Floats:
     return probabilities
 
 
-def normalised_margin(probabilities: Floats) -> Floats:
-    """cleanlab's `normalized_margin`: how far the label's probability (n,) is above the other's,
-    brought to 0 to 1."""
-    return np.asarray((probabilities - (1.0 - probabilities) + 1.0) / 2)
-
-
 def confident_issues(probabilities: Floats, says_a: Booleans) -> Booleans:
     """Which labels cleanlab's `find_label_issues(filter_by="confident_learning")` calls wrong,
     (n,), by the probability of each label (n,) and whether it prefers A (n,).
