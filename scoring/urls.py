@@ -79,6 +79,7 @@ urlpatterns = [
     path("datasets/<slug:slug>/consensus/", consensus.fragment, name="consensus"),
     path("datasets/<slug:slug>/review/", review.next_pair, name="review"),
     path("datasets/<slug:slug>/review/end/", review.end, name="review-end"),
+    path("datasets/<slug:slug>/review/waiting/", review.waiting, name="review-waiting"),
     path("datasets/<slug:slug>/review/undo/", review.undo, name="undo"),
     path("datasets/<slug:slug>/ensembles/", ensembles.index, name="ensembles"),
     path("datasets/<slug:slug>/assemble/", ensembles.assemble, name="assemble"),

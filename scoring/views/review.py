@@ -166,6 +166,16 @@ def end(request: SignedInRequest, slug: str) -> HttpResponse:
 
 @never_cache
 @require_GET
+def waiting(request: SignedInRequest, slug: str) -> HttpResponse:
+    """How many pairs of the queue wait, as a part of the page of a pair, which does not wait for
+    the count of a list."""
+    sitting = Sitting(request, access.dataset_to_curate(request.user, slug))
+    context = {"waiting": queue.count_waiting(sitting.queue), "most_counted": queue.MOST_COUNTED}
+    return render(request, "scoring/_waiting.html", context)
+
+
+@never_cache
+@require_GET
 def evidence(request: SignedInRequest, slug: str, pair_id: int) -> HttpResponse:
     """What the models say of the pair, as a part of other pages."""
     found = access.pair_to_curate(request.user, slug, pair_id)
@@ -355,7 +365,7 @@ def _show(
         "run": sitting.run,
         "sitting": sitting,
         "queue": sitting.queue,
-        "waiting": queue.count_waiting(sitting.queue),
+        "waiting": _count_at_once(sitting.queue) if found else queue.count_waiting(sitting.queue),
         "most_counted": queue.MOST_COUNTED,
         "today": sittings.count_today(dataset, request.user),
         "last_decisions": sittings.last_decisions(dataset, request.user),
@@ -385,13 +395,18 @@ def _changed(sitting: Sitting) -> sittings.Changed | None:
     return sittings.changed_of(sitting.dataset, sitting.queue.flag or Flag.FLIPPED)
 
 
+def _count_at_once(asked: Queue) -> int | None:
+    """How many wait, where an index knows; None where all pairs are looked through for it."""
+    return queue.count_waiting(asked) if asked.is_served else None
+
+
 def _end_context(sitting: Sitting) -> dict[str, Any]:
     others = [each for each in queues.offered(sitting.dataset) if each.name != sitting.queue.name]
-    counted = [(each, queue.count_waiting(each)) for each in others]
+    counted = [(each, _count_at_once(each)) for each in others]
     return {
         "has_pairs": sitting.dataset.pairs.exists(),
         "with_others": len(holds.by_others(sitting.dataset, sitting.user)),
-        "other_queues": [(each, count) for each, count in counted if count],
+        "other_queues": [(each, count) for each, count in counted if count != 0],
     }
 
 

@@ -110,6 +110,7 @@ CURATORS = {
     "scoring:skip",
     "scoring:review",
     "scoring:review-end",
+    "scoring:review-waiting",
     "scoring:undo",
     "scoring:calibrate",
     "scoring:plant",

@@ -271,9 +271,35 @@ def test_a_list_of_decided_pairs_can_be_gone_through_again(scene: Scene, desk: C
         post(desk, "scoring:decide", pair.pk, verdict="keep")
     to = "?queue=list&status=keep"
     shown = get(desk, "scoring:review", to=to).context
-    assert (shown["pair"], shown["waiting"]) == (one, 2)
+    assert shown["pair"] == one
     assert post(desk, "scoring:skip", one.pk, to=to)["Location"] == page_of(three, to)
     assert two not in (one, three)
+
+
+def test_a_pair_of_a_list_does_not_wait_for_the_count_of_the_list(
+    scene: Scene, desk: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, *_ = waiting(scene)
+    for pair in (one, two):
+        post(desk, "scoring:decide", pair.pk, verdict="keep")
+    SavedView.objects.create(dataset=scene.dataset, name="labelled B", query="source_preference=b")
+    counted: list[str] = []
+
+    def count(asked: queue.Queue) -> int:
+        counted.append(asked.name)
+        return int(asked.waiting.count())
+
+    monkeypatch.setattr(queue, "count_waiting", count)
+    to = "?queue=list&status=keep"
+    shown = get(desk, "scoring:review", to=to).content.decode()
+    assert counted == []
+    assert f'hx-get="/datasets/scene/review/waiting/{to.replace("&", "&amp;")}"' in shown
+    told = get(desk, "scoring:review-waiting", to=to).content.decode()
+    assert "<strong>2</strong> waiting" in told
+    ended = get(desk, "scoring:review-end", to=to).content.decode()
+    assert "2 pairs are still waiting" in ended
+    assert "labelled B" in ended
+    assert not [name for name in counted if name.startswith("view-")]
 
 
 def test_a_saved_view_is_a_queue_until_it_is_retired(scene: Scene, desk: Client) -> None:
