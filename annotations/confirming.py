@@ -14,7 +14,6 @@ from annotations.proposals import Bulk, Preview, check_expected
 from curator.lib.refusals import Refusal
 from curator.models import User
 
-
 SHOWN = {"counts", "people", "last_decision"}  # by every preview
 
 
