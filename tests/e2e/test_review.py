@@ -221,9 +221,8 @@ def test_the_next_pair_is_there_before_the_server_has_answered(
         answered = True
         route.continue_()
 
-    with page.expect_response("**/ahead/**"):
-        at(ALL)
-    page.wait_for_timeout(100)
+    at(ALL)
+    expect(page.locator("#review")).to_have_attribute("data-fetched", str(one.pk))
     page.route("**/decide/**", slowly)
     page.keyboard.press("f")
     expect(page.get_by_role("button", name="Keep")).to_be_enabled()

@@ -151,7 +151,9 @@ async function fetchAhead() {
   fetched = { pair, html: null };
   const asked = fetched;
   const answer = await fetch(ahead, { headers: { "HX-Request": "true" }, redirect: "manual" }).catch(() => null);
-  if (answer?.status === 200) asked.html = await answer.text();
+  if (answer?.status !== 200) return;
+  asked.html = await answer.text();
+  if (asked === fetched) document.getElementById("review").dataset.fetched = pair; // there to be shown
 }
 
 function showAhead() {
