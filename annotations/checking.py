@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, F, QuerySet
+from django.utils import timezone
 
 from annotations import checks, contradictions
 from annotations.checks import Check
@@ -46,6 +47,7 @@ def pairs_of(dataset: Dataset) -> Iterator[int]:
     ids = list(dataset.standings.order_by("pair").values_list("pair", flat=True))
     for batch in batches(ids, BATCH):
         yield _write(_of_texts(batch), of=OF_PAIR)
+    _stamp(dataset)
 
 
 def count(dataset: Dataset) -> dict[str, int]:
@@ -75,6 +77,12 @@ def _prompts(dataset: Dataset, pairs: "QuerySet[PreferencePair]") -> Iterator[in
     groups = list(several.order_by("group").values_list("group", flat=True))
     for batch in batches(groups, PROMPTS):
         yield _write(_of_prompts(dataset, batch), of=OF_GROUP)
+    _stamp(dataset)
+
+
+def _stamp(dataset: Dataset) -> None:
+    """Say when, for whoever keeps what they have counted."""
+    Dataset.objects.filter(pk=dataset.pk).update(checked_at=timezone.now())
 
 
 def _of_prompts(dataset: Dataset, groups: Sequence[str]) -> Changes:

@@ -87,14 +87,15 @@ def pairs_of(dataset: Dataset) -> int:
 
 
 def state_of(dataset: Dataset) -> str:
-    """Changes whenever the figures may: with pairs, labels, decisions, batches of them, runs and
-    topics. Every part stands at the end of an index, however large the dataset is."""
+    """Changes whenever the figures may: with pairs, checks, labels, decisions, batches of these,
+    runs and topics. Every part stands at the end of an index, however large the dataset is."""
     theirs = Decision.objects.filter(decided_by=OuterRef("user")).order_by("-pk")
     decided = dataset.memberships.annotate(latest=Subquery(theirs.values("pk")[:1]))
     run = ScoringRun.objects.defer("summary", "members_record").current(dataset)
     parts = (
         FORM,
         dataset.standings.aggregate(last=Max("pair"))["last"],
+        Dataset.objects.values_list("checked_at", flat=True).get(pk=dataset.pk),
         decided.aggregate(last=Max("latest"))["last"],
         dataset.batches.aggregate(last=Max("finished_at"))["last"],
         run and run.pk,

@@ -60,6 +60,9 @@ class Dataset(models.Model):
         db_default="",
         help_text="whose scores its standings are being given just now, such as run 7; else blank",
     )
+    checked_at = models.DateTimeField(
+        null=True, blank=True, help_text="when checks last changed what its standings say of them"
+    )
     created_by = models.ForeignKey(
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotations import decisions
+from annotations import checking, decisions
 from annotations.checks import Check
 from annotations.models import Annotator, Dataset, PairStanding, Verdict
 from curator.lib import kept
@@ -293,6 +294,34 @@ def test_no_request_reads_the_standings_of_a_large_dataset(
     assert len(of_standings) == 1
     assert 'MAX("annotations_pairstanding"."pair_id")' in of_standings[0]  # the end of an index
     assert not any("annotations_preferencepair" in sql for sql in statements)
+
+
+def checks_of(dataset: Dataset) -> Any:
+    found = counting.figures_of(dataset)
+    assert found is not None
+    return found.figures["checks"]
+
+
+def test_figures_follow_checks_that_come_after_the_pairs(dataset: Dataset) -> None:
+    rows = [
+        factories.row(0, prompt="Which?", response_a="A whale.", response_b="An ant."),
+        factories.row(1, prompt="Which?", response_a="An  ant.", response_b="A whale."),
+    ]
+    factories.imported(dataset, rows)
+    dataset.standings.update(checks=0)  # as if they had come before there were checks
+    assert checks_of(dataset) == {}
+    call_command("check_pairs", dataset.slug)
+    assert checks_of(dataset)["contradicted"]["pairs"] == 2
+
+
+def test_an_import_that_is_looked_at_before_its_prompts_are_checked_is_counted_again(
+    dataset: Dataset,
+) -> None:
+    before = counting.state_of(dataset)
+    done = factories.imported(dataset, [factories.row(0, prompt="Why?")])
+    published = counting.state_of(dataset)
+    list(checking.prompts_of_import(done))
+    assert len({before, published, counting.state_of(dataset)}) == 3
 
 
 def test_the_state_changes_with_labels_decisions_and_pairs(dataset: Dataset, casey: User) -> None:
