@@ -132,6 +132,7 @@ class Card:
     unequal: int  # labelled pairs whose responses differ in length
     unreviewed: int  # likely flipped labels that nobody has decided
     scored: Scored | None = None
+    written_later: str = ""  # the date, where that was not when it was frozen
 
     @property
     def trained_on(self) -> int:
@@ -323,6 +324,9 @@ def _accuracy(share: float | None) -> str:
 def _agreement(card: Card) -> Iterator[str]:
     yield "## How far people agree"
     yield ""
+    if card.written_later:
+        yield f"{_as_of(card)}, of all labels that there were then."
+        yield ""
     if not card.labels:
         yield "The dataset holds no labels by single annotators."
         return
@@ -346,6 +350,9 @@ def _agreement(card: Card) -> Iterator[str]:
 def _noise(card: Card) -> Iterator[str]:
     yield "## How many labels are wrong"
     yield ""
+    if card.written_later and card.scored:
+        yield f"{_as_of(card)}, with the reviews that there were then."
+        yield ""
     sentences = card.scored.noise if card.scored else ()
     yield " ".join(sentences) or "Not estimated."
 
@@ -353,6 +360,9 @@ def _noise(card: Card) -> Iterator[str]:
 def _checks(card: Card) -> Iterator[str]:
     yield "## What the texts tell"
     yield ""
+    if card.written_later:
+        yield f"{_as_of(card)}, by the checks that there were then."
+        yield ""
     found = [check for check in card.checks if check.pairs]
     if not found:
         yield "The checks of the texts found nothing."
@@ -415,8 +425,8 @@ def _frozen(card: Card) -> Iterator[str]:
         f"Pairs, verdicts, labels that hold, strengths and flags are frozen under the SHA-256 "
         f"digest `{card.digest}`: the same content has the same digest, and a file written from "
         f"it in one format always has the same bytes. Agreement, checks and the estimate of wrong "
-        f"labels are as they were when this card was written. The card does not change; only "
-        f"files are added to its end."
+        f"labels are as they were when this card was written{_when(card)}. The card "
+        f"does not change; only files are added to its end."
     )
 
 
@@ -454,6 +464,14 @@ def _citing(card: Card) -> Iterator[str]:
     yield "}"
     yield PAPER
     yield "```"
+
+
+def _when(card: Card) -> str:
+    return f", on {card.written_later}" if card.written_later else ""
+
+
+def _as_of(card: Card) -> str:
+    return f"As of {card.written_later}, when this card was written, later than the snapshot"
 
 
 # --- Words ----------------------------------------------------------------------------------------

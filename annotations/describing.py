@@ -1,10 +1,12 @@
 """Gather what the card of a snapshot says, and keep the card with it for good."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, When
+from django.utils import timezone
 
 from annotations import agreement, answers, cards, exporting
 from annotations.agreement import Scale
@@ -23,6 +25,7 @@ from annotations.models import (
 )
 
 MOST_ORIGINS = 20
+LATE = timedelta(hours=1)  # after freezing, from which on a card is dated
 SEED = 7  # of the bootstrap: the same labels always have the same interval
 LIKELY_FLIPPED = "flipped"
 
@@ -91,7 +94,14 @@ def describe(snapshot: Snapshot, scored: cards.Scored | None) -> cards.Card:
         unequal=sides["unequal"],
         unreviewed=snapshot.rows.filter(flag=LIKELY_FLIPPED, verdict="").count(),
         scored=scored,
+        written_later=_written_later(snapshot),
     )
+
+
+def _written_later(snapshot: Snapshot) -> str:
+    """Today, where the snapshot was frozen a while ago, so that what is asked of now is dated."""
+    now = timezone.now()
+    return f"{now:%Y-%m-%d}" if now - snapshot.created_at > LATE else ""
 
 
 def _standings(snapshot: Snapshot) -> QuerySet[PairStanding]:

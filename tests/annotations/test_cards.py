@@ -3,9 +3,11 @@
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -233,3 +235,17 @@ def test_a_snapshot_of_old_gets_its_card_when_asked(dataset: Dataset, casey: Use
     found = describing.of_snapshot(snapshot)
     assert found is not None
     assert "No ensemble of reward models has scored this snapshot." in found.text
+
+
+def test_a_card_that_is_written_late_dates_what_is_not_frozen(
+    dataset: Dataset, casey: User
+) -> None:
+    factories.pairs(dataset, 2)
+    snapshot = snapshots.freeze(dataset=dataset, by=casey)
+    assert "later than the snapshot" not in cards.write(describing.describe(snapshot, SCORED))
+    snapshot.created_at -= timedelta(days=40)
+    text = cards.write(describing.describe(snapshot, SCORED))
+    dated = f"As of {timezone.now():%Y-%m-%d}, when this card was written, later than the snapshot"
+    assert text.count(dated) == 3
+    for heading in ("How far people agree", "How many labels are wrong", "What the texts tell"):
+        assert f"## {heading}\n\n{dated}" in text
