@@ -4,12 +4,22 @@ ever lost."""
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from annotations import permissions, unwinding
-from annotations.models import Decision, PairStanding, Preference, PreferencePair, Verdict
+from annotations.models import (
+    Decision,
+    DecisionBatch,
+    PairStanding,
+    Preference,
+    PreferencePair,
+    Verdict,
+)
+from curator.lib import work
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
+
+PATIENCE = "3s"  # for who keeps a pair, as PostgreSQL spells it
 
 
 class CannotDecide(Refusal):
@@ -152,6 +162,28 @@ def _append(decision: Decision) -> Decision:
 
 
 def _held(pair: PreferencePair) -> Decision | None:
-    """The end of the pair's chain, which nobody else may lengthen until the transaction ends."""
-    PairStanding.objects.select_for_update(no_key=True).get(pk=pair.pk)
+    """The end of the pair's chain, which nobody else may lengthen until the transaction ends.
+    Raises Conflict where others keep it for longer than a person waits."""
+    try:
+        with transaction.atomic():
+            _wait_for_locks(PATIENCE)
+            PairStanding.objects.select_for_update(no_key=True).get(pk=pair.pk)
+            _wait_for_locks("0")  # without end, as before
+    except OperationalError as error:
+        raise Conflict(_kept_by(pair)) from error
     return latest_decision(pair)
+
+
+def _wait_for_locks(length: str) -> None:
+    """SQLite has one writer at a time, and waits before a transaction begins."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [length])
+
+
+def _kept_by(pair: PreferencePair) -> str:
+    batch = DecisionBatch.objects.filter(dataset=pair.dataset_id, status__in=work.OPEN).first()
+    who = f"{batch.actor} is having batch {batch.pk} done" if batch else "Another change is made"
+    return (
+        f"{who}, which keeps this pair for now, so nothing was decided: try again when it is over."
+    )

@@ -1,5 +1,7 @@
 """Decisions: appended, superseded, taken back; two people at once are told of each other."""
 
+from threading import Event, Thread
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 from hypothesis import settings
@@ -9,7 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from annotations import decisions
 from annotations.decisions import CannotDecide, resulting_preference
-from annotations.models import Dataset, Decision, PreferencePair, Verdict
+from annotations.models import (
+    Dataset,
+    Decision,
+    DecisionBatch,
+    PairStanding,
+    PreferencePair,
+    Verdict,
+)
 from curator.lib.append_only import AppendOnlyError
 from curator.lib.refusals import Conflict, Forbidden
 from curator.models import User
@@ -216,3 +225,31 @@ class Chain(RuleBasedStateMachine):
 class TestChain(HypothesisTestCase):
     def test_decisions_and_undos_in_any_order(self) -> None:
         run_state_machine_as_test(Chain, settings=settings(max_examples=20, stateful_step_count=12))
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_who_decides_a_pair_that_a_batch_keeps_is_told_so_and_does_not_wait_for_its_end(
+    pair: PreferencePair, casey: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "PATIENCE", "50ms")
+    batch = DecisionBatch.objects.create(dataset=pair.dataset, kind="bulk", actor="Ada")
+    kept, over = Event(), Event()
+
+    def keep() -> None:
+        with transaction.atomic():
+            PairStanding.objects.select_for_update(no_key=True).get(pk=pair.pk)
+            kept.set()
+            over.wait()
+        connection.close()
+
+    other = Thread(target=keep)
+    other.start()
+    try:
+        kept.wait()
+        with pytest.raises(Conflict, match=f"Ada is having batch {batch.pk} done, which keeps"):
+            decide(pair, Verdict.KEEP, casey)
+    finally:
+        over.set()
+        other.join()
+    assert decide(pair, Verdict.KEEP, casey).verdict == Verdict.KEEP
