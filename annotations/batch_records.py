@@ -1,6 +1,6 @@
 """What a batch of decisions is, in words, what came after it, and what taking it back would do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import Any
@@ -66,12 +66,35 @@ def passed_over(batch: DecisionBatch) -> list[tuple[str, int]]:
     return [(REASONS.get(name, name), count) for name, count in batch.passed_over.items()]
 
 
+def fell_short(batch: DecisionBatch) -> int:
+    """How many pairs fewer were decided than the preview showed that the person confirmed."""
+    shown: Mapping[str, int] = batch.expected.get("counts", {})
+    return max(sum(shown.values()) - batch.decided - int(batch.counts.get(QUEUE, 0)), 0)
+
+
 def recent(dataset: Dataset) -> list[Recent]:
-    """The latest batches of the dataset, each with the one that took it back."""
+    """The latest batches of the dataset, each with the one by which it holds no more."""
     rows = dataset.batches.select_related("policy", "snapshot", "undoes")[:RECENT]
-    done = DecisionBatch.objects.filter(undoes__in=list(rows), status=DecisionBatch.Status.DONE)
-    undone = {row.undoes_id: row for row in done}
-    return [Recent(row, in_words(row), undone.get(row.pk)) for row in rows]
+    undone = _undone(dataset)
+    return [Recent(row, in_words(row), _taken_back_by(row, undone)) for row in rows]
+
+
+def taken_back_by(batch: DecisionBatch) -> DecisionBatch | None:
+    """The undo by which the batch holds no more; none where that was taken back in its turn."""
+    return _taken_back_by(batch, _undone(batch.dataset))
+
+
+def _taken_back_by(batch: DecisionBatch, undone: dict[int, DecisionBatch]) -> DecisionBatch | None:
+    following = undone.get(batch.pk)
+    if following is None or _taken_back_by(following, undone) is not None:
+        return None
+    return following
+
+
+def _undone(dataset: Dataset) -> dict[int, DecisionBatch]:
+    """The undos that were done, by what they take back."""
+    done = dataset.batches.filter(undoes__isnull=False, status=DecisionBatch.Status.DONE)
+    return {row.undoes_id: row for row in done if row.undoes_id is not None}
 
 
 def latest_by_policy(dataset: Dataset) -> dict[str, DecisionBatch]:

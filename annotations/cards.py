@@ -122,6 +122,7 @@ class Card:
     origins: Sequence[tuple[str, int]]
     flags: Mapping[str, int]
     by_people: int  # verdicts that a person holds
+    by_people_in_bulk: int  # of those, what was decided together with others
     policies: Sequence[AppliedPolicy]
     labels: Mapping[str, int]  # judgements, by kind of annotator
     annotators: Mapping[str, int]
@@ -289,12 +290,18 @@ def _checking(card: Card) -> Iterator[str]:
     yield ""
     decided = card.pairs - card.verdicts.get("", 0)
     by_policies = sum(policy.pairs for policy in card.policies)
+    in_bulk = card.by_people_in_bulk
     yield (
-        f"{decided:,} pairs are decided: {card.by_people:,} by a person, {by_policies:,} by a "
-        f"policy. Every decision is kept with its author, time, reason and the figures it rests on."
+        f"{decided:,} pairs are decided: {card.by_people - in_bulk:,} by a person one by one, "
+        f"{in_bulk:,} by a person in bulk, {by_policies:,} by a policy. Every decision is kept "
+        f"with its author, time, reason and the figures it rests on."
     )
     for policy in card.policies:
         yield f"- {inline(policy.name)}, digest `{policy.digest}`: {policy.pairs:,} pairs"
+
+
+def _annotators(count: int) -> str:
+    return "one annotator" if count == 1 else f"{count:,} annotators"
 
 
 def _run(card: Card, scored: Scored) -> Iterator[str]:
@@ -331,7 +338,7 @@ def _agreement(card: Card) -> Iterator[str]:
         yield "The dataset holds no labels by single annotators."
         return
     for kind, count in sorted(card.labels.items()):
-        yield f"- by {kind}: {count:,} labels of {card.annotators.get(kind, 0):,} annotators"
+        yield f"- by {kind}: {count:,} labels of {_annotators(card.annotators.get(kind, 0))}"
     yield ""
     if not card.agreement:
         yield "No pair has labels by two people, so how far they agree is not known."

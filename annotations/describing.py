@@ -14,6 +14,7 @@ from annotations.checks import SHOWN
 from annotations.models import (
     Annotator,
     Decision,
+    DecisionBatch,
     Export,
     Label,
     PairStanding,
@@ -84,6 +85,7 @@ def describe(snapshot: Snapshot, scored: cards.Scored | None) -> cards.Card:
         origins=_origins(standing),
         flags=_counted(snapshot, "flag"),
         by_people=_decided_by_people(snapshot),
+        by_people_in_bulk=_decided_in_bulk(snapshot),
         policies=_policies(snapshot),
         labels=labels,
         annotators=annotators,
@@ -148,6 +150,13 @@ def _checks(standing: QuerySet[PairStanding]) -> list[cards.FoundByCheck]:
 def _decided_by_people(snapshot: Snapshot) -> int:
     held = snapshot.rows.filter(verdict__gt="", decision__kind=Decision.Kind.PERSON)
     return held.count()
+
+
+def _decided_in_bulk(snapshot: Snapshot) -> int:
+    """Pairs that a person decided together with others, without having read each."""
+    held = snapshot.rows.filter(verdict__gt="", decision__kind=Decision.Kind.PERSON)
+    own = Q(decision__restores=None, decision__batch__kind=DecisionBatch.Kind.BULK)
+    return held.filter(own | Q(decision__restores__batch__kind=DecisionBatch.Kind.BULK)).count()
 
 
 def _policies(snapshot: Snapshot) -> Sequence[cards.AppliedPolicy]:

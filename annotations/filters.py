@@ -6,7 +6,7 @@ flat as that stands as JSON under `where`.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import Any
@@ -163,11 +163,17 @@ class Filter:
         ]
 
 
-def from_query(query: QueryDict) -> Filter:
+def from_query(query: QueryDict, *, besides: Collection[str] | None = None) -> Filter:
     """The filter that an address, or a form, asks for. What cannot be read is left out of it and
-    named in its problems, a sentence each. Parameters that are no fields are somebody else's."""
+    named in its problems, a sentence each. Parameters that are no fields are somebody else's;
+    where the page says which it has `besides`, all others are problems: a word misspelt asks for
+    every pair, and every pair may be about to be decided."""
     clauses: list[Clause] = []
     problems: list[str] = []
+    if besides is not None:
+        known = _parameters()
+        strange = sorted(set(query) - known - set(besides))
+        problems += [f"There is no filter {quoted(name)}{nearest(name, known)}" for name in strange]
     for name, asked in fields_for(Use.EXPLORE).items():
         for operator, ending in ENDINGS.items():
             if operator in conditions.OPERATORS[asked.kind]:
@@ -212,6 +218,17 @@ def from_stored(stored: Mapping[str, Any]) -> Filter:
 
 
 # Reading addresses
+
+
+def _parameters() -> set[str]:
+    """The names that an address may ask by."""
+    return {WHERE, ORDER} | {
+        each + ending
+        for name, asked in fields_for(Use.EXPLORE).items()
+        for operator, ending in ENDINGS.items()
+        if operator in conditions.OPERATORS[asked.kind]
+        for each in {name, PARAMETERS.get(name, name)}
+    }
 
 
 def _given(query: QueryDict, name: str, ending: str) -> list[str]:

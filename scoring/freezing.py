@@ -101,8 +101,8 @@ def _noise(run: ScoringRun) -> Iterator[str]:
     where there are enough, and by the scores, as far as these can tell."""
     sample = sampling.sample_of(run)
     evidence = sampling.found(sample) if sample is not None and sample.strata else None
-    if evidence is not None and evidence.is_enough and evidence.noise.figure is not None:
-        share = evidence.noise.figure
+    share = evidence.noise.figure if evidence is not None and evidence.is_enough else None
+    if evidence is not None and share is not None:
         yield (
             f"By {evidence.reviewed:,} reviews of labels drawn at random, {share.estimate:.1%} of "
             f"the source's labels are wrong, 95 % interval {share.low:.1%} to {share.high:.1%}, "
@@ -117,7 +117,8 @@ def _noise(run: ScoringRun) -> Iterator[str]:
         )
         return
     if run.summary.get("noise_rate_is_known") is False and not found["low"]:
-        yield "The scores alone do not tell: review a random sample of the labels to find out."
+        advice = "" if share else ": review a random sample of the labels to find out"
+        yield f"The scores alone do not tell{advice}."
         return
     if run.summary.get("noise_rate_is_known") is False:
         yield (

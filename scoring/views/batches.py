@@ -36,7 +36,8 @@ UNSUCCESSFUL = (DecisionBatch.Status.FAILED, DecisionBatch.Status.CANCELLED)
 def bulk(request: SignedInRequest, slug: str) -> HttpResponse:
     """One verdict on all pairs of the address's filter: what it would do, and the button."""
     dataset = access.dataset_to_curate(request.user, slug)
-    wanted = filters.from_query(request.GET if request.method == "GET" else request.POST)
+    asked = request.GET if request.method == "GET" else request.POST
+    wanted = filters.from_query(asked, besides=None if request.method == "POST" else ("view",))
     form = BulkForm(request.POST if request.method == "POST" else None)
     confirmed = ConfirmForm(request.POST)
     problem = ""
@@ -91,6 +92,8 @@ def detail(request: SignedInRequest, slug: str, batch_id: int) -> HttpResponse:
         "what": batch_records.in_words(batch),
         "words": policies.in_words(policy_book.read(batch.policy)) if batch.policy else [],
         "did": batch_records.did(batch),
+        "fell_short": batch_records.fell_short(batch),
+        "taken_back_by": batch_records.taken_back_by(batch),
         "passed_over": batch_records.passed_over(batch),
         "chain": batch_records.chain(batch),
         "again": _again(batch),

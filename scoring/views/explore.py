@@ -70,7 +70,7 @@ class List:
 
     def __init__(self, request: SignedInRequest, dataset: Dataset) -> None:
         self.request, self.dataset = request, dataset
-        self.wanted: Filter = filters.from_query(request.GET)
+        self.wanted: Filter = filters.from_query(request.GET, besides=("after", "view"))
         self.cursor: str = request.GET.get("after", "")
 
     @cached_property
@@ -189,7 +189,7 @@ def ids(request: SignedInRequest, slug: str, layout: str) -> HttpResponse | Stre
     dataset = access.dataset_to_curate(request.user, slug)
     if layout not in id_files.CONTENT_TYPES:
         raise Http404("no such file")
-    wanted = filters.from_query(request.GET)
+    wanted = filters.from_query(request.GET, besides=("view",))
     if wanted.problems:
         raise Refusal(wanted.problems[0])
     return StreamingHttpResponse(

@@ -188,11 +188,15 @@ def test_the_undo_of_an_undo_brings_it_back_and_that_can_be_undone_too(
     dataset: Dataset, pairs: list[PreferencePair], casey: User
 ) -> None:
     before = state(dataset)
-    batch = applied(dataset, casey)
+    first = batch = applied(dataset, casey)
     after = state(dataset)
-    for expected in (before, after, before, after):
+    for number, expected in enumerate((before, after, before, after)):
         batch = undone(batch, casey)
         assert state(dataset) == expected
+        holds_no_more = batch_records.taken_back_by(first)
+        assert (holds_no_more is not None) == (number % 2 == 0)
+        [listed] = [row for row in batch_records.recent(dataset) if row.batch == first]
+        assert listed.undone_by == holds_no_more
 
 
 # --- People, and what changed meanwhile -----------------------------------------------------------
@@ -326,6 +330,7 @@ def test_the_very_first_decision_is_not_overruled_by_who_has_not_seen_it(
     decide(pairs[0], Verdict.KEEP, casey)
     batch = decided(dataset, given, casey, expected=shown)
     assert (batch.counts, batch.passed_over) == ({"drop": 3}, {"people": 1})
+    assert batch_records.fell_short(batch) == 1
 
 
 # --- Taken back -----------------------------------------------------------------------------------

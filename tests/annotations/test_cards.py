@@ -47,6 +47,7 @@ CARD = Card(
     origins=[("tulu", 1200), ("hh", 700)],
     flags={"flipped": 150, "clear": 1750, "": 100},
     by_people=300,
+    by_people_in_bulk=40,
     policies=[cards.AppliedPolicy("conservative", "cd" * 32, 200)],
     labels={"people": 400},
     annotators={"people": 3},

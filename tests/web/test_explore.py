@@ -106,6 +106,20 @@ def test_what_makes_no_sense_is_said_and_the_page_still_shows(
     assert sentence in text_of(answer)
 
 
+@pytest.mark.parametrize("query", ["flagg=flipped", "flag=moon", "strength_from=abc"])
+def test_what_cannot_be_read_is_not_acted_on(mixed: Dataset, as_casey: Client, query: str) -> None:
+    """A word misspelt would else ask for every pair."""
+    page = as_casey.get(f"{at('pairs', mixed)}?{query}").content.decode()
+    assert at("bulk", mixed) not in page
+    assert as_casey.get(f"{at('bulk', mixed)}?{query}").status_code == 422
+    assert as_casey.get(f"{at('pair-ids', mixed, 'txt')}?{query}").status_code == 400
+
+
+def test_a_parameter_that_is_none_is_named(mixed: Dataset, as_casey: Client) -> None:
+    page = text_of(as_casey.get(f"{at('pairs', mixed)}?flagg=flipped"))
+    assert "There is no filter “flagg”; did you mean “flag”?" in page
+
+
 @pytest.mark.parametrize("cursor", ["nonsense", "1.0_x", "0.1_999999999999999999999999"])
 def test_a_made_up_place_is_no_page(mixed: Dataset, as_casey: Client, cursor: str) -> None:
     assert as_casey.get(at("pairs", mixed), {"after": cursor}).status_code == 404
