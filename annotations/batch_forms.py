@@ -47,6 +47,7 @@ class BulkForm(forms.Form):
         required=False,
         label="α",
         help_text="To soften: the label then counts for 1 − α; below 0.5.",
+        error_messages={"max_value": "α is below 0.5: beyond it, it would be a flip."},
     )
     overrules_people = forms.BooleanField(
         required=False,

@@ -378,7 +378,8 @@ def _value_in_words(field: Field, value: Any) -> str:
     if isinstance(value, str):
         unknown = "unknown" if value == NONE else value
         return field.choices.get(value, unknown)
-    return f"{value:.10g}".replace("-", "−")
+    digits = 10 if field.whole else 4  # as many as a person tells apart
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def _either(words: Iterable[str]) -> str:

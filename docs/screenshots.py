@@ -331,7 +331,7 @@ def reviewed_sample(page: Page, desk: str) -> None:
     page.get_by_role("link", name="Review them").wait_for()
     flipped = {row["id"]: row["flipped"] for row in map(json.loads, PLANTED.open())}
     page.goto(f"{desk}/review/?queue=audit")
-    page.get_by_role("button", name="Evidence hidden on").click()
+    page.get_by_role("button", name="Evidence hidden").click()
     for _ in range(REVIEWED):
         name = page.locator(".review-bar > .muted").inner_text()
         pair = page.locator("#review").get_attribute("data-pair")
@@ -339,8 +339,8 @@ def reviewed_sample(page: Page, desk: str) -> None:
         page.locator(f"button[name=verdict][value={verdict}]").click()
         page.locator(f"#review:not([data-pair='{pair}']):not([aria-busy])").wait_for()
         page.locator("form.decide button:enabled").first.wait_for()
-    page.get_by_role("button", name="Evidence hidden off").click()
-    page.get_by_role("button", name="Evidence hidden on").wait_for()
+    page.get_by_role("button", name="Evidence shown").click()
+    page.get_by_role("button", name="Evidence hidden").wait_for()
     page.goto(f"{desk}/evidence/")
     page.get_by_role("button", name="Fit to the verdicts").click()
     page.locator("#recalibration .chart").wait_for()

@@ -175,7 +175,7 @@ def test_one_batch_at_a_time(at: Client, dataset: Dataset) -> None:
         ({"strength_from": "much", "verdict": "drop"}, "compared with a number"),
         ({"flag": "flippy", "verdict": "drop"}, "did you mean"),
         ({"verdict": "explode"}, "Select a valid choice"),
-        ({"verdict": "soften", "alpha": "0.7"}, "less than or equal to 0.4999"),
+        ({"verdict": "soften", "alpha": "0.7"}, "α is below 0.5"),
         ({"verdict": "soften", "alpha": ""}, "Say how far to soften"),
         ({}, "This field is required"),
     ],
