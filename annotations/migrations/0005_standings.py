@@ -297,7 +297,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='pairstanding',
-            index=models.Index(condition=models.Q(('people_a__gt', 0), ('people_b__gt', 0), ('verdict', '')), fields=['dataset', 'pair'], name='standings_divided'),
+            index=models.Index(condition=models.Q(('people_a__gt', 0), ('people_b__gt', 0)), fields=['dataset', 'verdict', 'pair'], name='standings_divided'),
         ),
         migrations.AddConstraint(
             model_name='pairstanding',

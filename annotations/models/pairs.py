@@ -260,8 +260,8 @@ class PairStanding(PairTraits):
                 fields=["dataset", "verdict", "review_priority", "pair"], name="review_queue"
             ),
             models.Index(
-                fields=["dataset", "pair"],
-                condition=Q(verdict="", people_a__gt=0, people_b__gt=0),
+                fields=["dataset", "verdict", "pair"],
+                condition=Q(people_a__gt=0, people_b__gt=0),
                 name="standings_divided",
             ),
             models.Index(

@@ -94,6 +94,6 @@ def test_a_filter_narrows_the_list_and_back_leads_to_the_page_before(
     page.get_by_label("Flag").select_option("strong")
     expect(page.locator("#pair-count")).to_contain_text(f"{count} pair")
     page.go_back()
-    expect(page.locator("#pair-count")).to_contain_text("28 pairs")
+    expect(page.locator("#pair-count")).to_contain_text("29 pairs")
     expect(page.get_by_role("navigation", name="Dataset")).to_be_visible()
     context.close()

@@ -63,7 +63,7 @@ function isAsking(event) {
 
 function onReasonKey(event) {
   if (event.key === "Enter") event.preventDefault();
-  const offered = event.target.closest(".reasons").querySelectorAll("[data-reason]");
+  const offered = event.target.closest(".reasons")?.querySelectorAll("[data-reason]") ?? []; // a dispute offers none
   const chosen = event.target.value === "" && /^[1-9]$/.test(event.key) && offered[Number(event.key) - 1];
   if (!chosen) return;
   event.preventDefault();
