@@ -1,11 +1,13 @@
 """A real browser on a real server. Skipped, with the reason, where no Chromium is installed."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.core.signals import request_finished, request_started
 from django.test import Client
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
@@ -39,6 +41,28 @@ def browser_type_launch_args() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def browser_context_args() -> dict[str, Any]:
     return {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+
+
+@pytest.fixture(autouse=True)
+def answered(transactional_db: Any) -> Iterator[None]:
+    """No request is still being answered when a test's rows are cleared away: a page may ask for
+    a part of itself at the very end, and PostgreSQL clears no table that is being read."""
+    begun, ended = [0], [0]
+
+    def begin(**_: Any) -> None:
+        begun[0] += 1
+
+    def end(**_: Any) -> None:
+        ended[0] += 1
+
+    request_started.connect(begin)
+    request_finished.connect(end)
+    yield
+    patience = time.monotonic() + 10
+    while begun[0] > ended[0] and time.monotonic() < patience:
+        time.sleep(0.02)
+    request_started.disconnect(begin)
+    request_finished.disconnect(end)
 
 
 @pytest.fixture
