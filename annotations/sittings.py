@@ -66,10 +66,8 @@ def _latest_of(dataset: Dataset, made: "QuerySet[Decision]", *, most: int) -> li
     found: list[int] = []
     start, step = 0, most
     while start < MOST_LOOKED_AT and len(found) < most:
-        rows = list(made.values_list("pk", "pair")[start : start + step])
-        pair_ids = {pair_id for _, pair_id in rows}
-        own = set(dataset.standings.filter(pk__in=pair_ids).values_list("pk", flat=True))
-        found += [pk for pk, pair_id in rows if pair_id in own]
+        rows = list(made.values_list("pk", "pair__dataset")[start : start + step])
+        found += [pk for pk, dataset_id in rows if dataset_id == dataset.pk]
         if len(rows) < step:
             break
         start, step = start + step, 2 * step

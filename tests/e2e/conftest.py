@@ -1,8 +1,8 @@
 """A real browser on a real server. Skipped, with the reason, where no Chromium is installed."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
+from threading import Condition
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from curator.models import User
 from tests import scenarios
 from tests.scenarios import Scene
 
+LONGEST_ANSWER = 20.0  # seconds
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -47,22 +48,28 @@ def browser_context_args() -> dict[str, Any]:
 def answered(transactional_db: Any) -> Iterator[None]:
     """No request is still being answered when a test's rows are cleared away: a page may ask for
     a part of itself at the very end, and PostgreSQL clears no table that is being read."""
-    begun, ended = [0], [0]
+    changed, open_requests = Condition(), 0
+
+    def count(by: int) -> None:
+        nonlocal open_requests
+        with changed:
+            open_requests += by
+            changed.notify_all()
 
     def begin(**_: Any) -> None:
-        begun[0] += 1
+        count(1)
 
     def end(**_: Any) -> None:
-        ended[0] += 1
+        count(-1)
 
     request_started.connect(begin)
     request_finished.connect(end)
     yield
-    patience = time.monotonic() + 10
-    while begun[0] > ended[0] and time.monotonic() < patience:
-        time.sleep(0.02)
+    with changed:
+        all_ended = changed.wait_for(lambda: open_requests <= 0, timeout=LONGEST_ANSWER)
     request_started.disconnect(begin)
     request_finished.disconnect(end)
+    assert all_ended, "a request was never answered"
 
 
 @pytest.fixture

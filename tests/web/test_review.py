@@ -218,7 +218,7 @@ def test_a_page_of_review_asks_the_database_a_fixed_number_of_times(
 ) -> None:
     for pair in waiting(scene)[:12]:
         post(desk, "scoring:decide", pair.pk, verdict="keep")
-    with django_assert_max_num_queries(32):
+    with django_assert_max_num_queries(30):
         get(desk, "scoring:review")
 
 
