@@ -108,6 +108,23 @@ class Head:
             raise BadHead(f"A member's file cannot be read: {error}.") from error
 
 
+@dataclass(frozen=True)
+class HiddenHead:
+    """One member with a hidden layer on projected features:
+
+    reward(prompt, response) = v . relu(W z + b), z = scaled features projected on `directions`
+    """
+
+    scaling: Scaling
+    directions: Floats  # (width, components)
+    weights: Floats  # W, (hidden, components)
+    bias: Floats  # b, (hidden,)
+    outputs: Floats  # v, (hidden,)
+
+
+AnyHead = Head | HiddenHead
+
+
 def rewards(heads: Sequence[Head], rows: Floats, codes: Floats, keys: Keys) -> Floats:
     """Rewards (n, members) of n responses: features `rows` (n, width), slice codes (n, k), response
     keys (n,).

@@ -15,7 +15,7 @@ the out-of-bag margins. See docs/method.md for what was compared.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ import torch
 from torch import Tensor
 
 from scoring.core import calibration, strength
+from scoring.core.curves import Point
+from scoring.core.targets import Targets
 from scoring.engine.features import Scaling
-from scoring.engine.heads import Effects, Head, Keys, Slices
+from scoring.engine.heads import AnyHead, Effects, Head, Keys, Slices
 from scoring.training import losses
 
 Floats = npt.NDArray[np.float32]
@@ -84,17 +86,22 @@ class TrainingPairs:
     b: Indices  # (n,)
     labels: Floats  # (n,): +1 where A is preferred, -1 where B is
     codes: Floats  # (n, k): centred codes of the pairs' slices
+    targets: Targets | None = None  # what the pairs teach; None: their labels, plainly
+    projected_a: Floats | None = None  # (n, components), where rewards are no differences
+    projected_b: Floats | None = None
 
 
 @dataclass(frozen=True)
 class Trained:
     """The heads of an ensemble, and what their training found."""
 
-    heads: list[Head]
+    heads: list[AnyHead]
     margins: Floats  # (n, members): of each label, by all members
-    penalty: float
+    penalty: float | None  # of linear heads
     slices: Slices
     loss: float  # calibrated, out-of-bag
+    curve: list[Point] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,9 @@ def train(
                 best = loss, penalty, design, solution, margins
     assert best is not None
     loss, penalty, design, solution, margins = best
-    heads = [_head(member, solution, pairs, space, design) for member in range(bag.shape[1])]
+    heads: list[AnyHead] = [
+        _head(member, solution, pairs, space, design) for member in range(bag.shape[1])
+    ]
     return Trained(heads, margins, penalty, design, loss)
 
 
