@@ -134,6 +134,8 @@ class Migration(migrations.Migration):
                 ('steps_total', models.PositiveIntegerField(default=0)),
                 ('curve', models.JSONField(blank=True, default=list, help_text='scoring.core.curves.Point, one for every look')),
                 ('warnings', models.JSONField(blank=True, default=list, help_text='sentences, such as that rewards inflate')),
+                ('restarts', models.PositiveSmallIntegerField(default=0, help_text='how often it diverged and begins anew, with another order')),
+                ('found', models.JSONField(blank=True, default=dict, help_text='pairs, accuracy, seconds and environment, at its end')),
                 ('worked_by', models.CharField(blank=True, max_length=300)),
                 ('checkpoint', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='scoring.checkpoint')),
                 ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='member_trainings', to='scoring.trainingrun')),

@@ -142,6 +142,12 @@ class MemberTraining(Work):
     warnings = models.JSONField(
         default=list, blank=True, help_text="sentences, such as that rewards inflate"
     )
+    restarts = models.PositiveSmallIntegerField(
+        default=0, help_text="how often it diverged and begins anew, with another order"
+    )
+    found = models.JSONField(
+        default=dict, blank=True, help_text="pairs, accuracy, seconds and environment, at its end"
+    )
     checkpoint = models.ForeignKey(
         Checkpoint, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
