@@ -16,6 +16,7 @@ from scoring.core import audit, label_quality
 from scoring.core.bags import in_bag
 from scoring.core.flags import FLIPPED
 from scoring.core.judging import judge
+from scoring.labels import labelled_pairs
 from scoring.models import Audit, Mode, rule_of
 from scoring.training.heads import TrainingPairs, train
 from scoring.truths import as_json, points
@@ -29,7 +30,7 @@ def run(row: Audit) -> None:
     """Carry the audit out and store its figures."""
     ensemble = row.run.ensemble
     backbone = embedding.backbone_of(ensemble)
-    labelled = fitting.labelled_pairs(ensemble.dataset)
+    labelled = labelled_pairs(ensemble.dataset)
     pairs, space, slices = fitting.prepare(labelled, backbone, row)
     planted = audit.plant(len(labelled.ids), row.share, np.random.default_rng(row.seed))
     own_bags = fitting.bags_of(ensemble)

@@ -4,7 +4,6 @@ after all texts are embedded."""
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import numpy.typing as npt
 from django.core.files.base import ContentFile
 from django.db import transaction
 
-from annotations.decisions import resulting_preference
-from annotations.models import Dataset, Preference, PreferencePair
+from annotations.models import PreferencePair
 from curator.lib import digests, work
 from curator.lib.batches import batches
 from scoring import embedding
@@ -22,8 +20,8 @@ from scoring.core.bags import Bag, bags, in_bag
 from scoring.engine.backbones import Backbone
 from scoring.engine.heads import Slices
 from scoring.environment import environment
+from scoring.labels import Labelled, labelled_pairs
 from scoring.models import Ensemble, RewardModel, TrainingRun
-from scoring.shards import NotEnoughPairs
 from scoring.training.heads import Space, Trained, TrainingPairs, train
 
 Floats = npt.NDArray[np.float32]
@@ -33,25 +31,6 @@ SAMPLED_PAIRS = 4096  # whose responses the feature space is fitted on
 MOST_SLICES = 8
 LEAST_SLICE_SHARE = 0.05
 LEAST_SLICE_PAIRS = 50
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """The pairs to learn from, without their texts."""
-
-    ids: list[int]
-    digests: list[str]
-    groups: list[str]
-    labels: npt.NDArray[np.float32]  # (n,): +1 where A is preferred, -1 where B is
-    slices: list[str]
-    in_order: npt.NDArray[np.bool_]  # (n,): whether A is the first response by digest
-
-    @property
-    def data_digest(self) -> str:
-        """Names exactly which labels were learnt from."""
-        first_by_digest = np.where(self.in_order, self.labels, -self.labels)
-        named = zip(self.digests, first_by_digest, strict=True)
-        return digests.of_lines(sorted(f"{digest} {label:+.0f}" for digest, label in named))
 
 
 def fit(run: TrainingRun) -> None:
@@ -77,45 +56,6 @@ def fit(run: TrainingRun) -> None:
         ensemble.members.all().delete()
         RewardModel.objects.bulk_create(stored)
         work.finish(run, summary=_summary(trained, labelled), environment=_environment(backbone))
-
-
-def labelled_pairs(dataset: Dataset) -> Labelled:
-    """The pairs of which one response is preferred, by the source or by a decision since. Raises
-    NotEnoughPairs."""
-    columns = (
-        "pk",
-        "digest",
-        "group",
-        "is_in_order",
-        "source_preference",
-        "standing__verdict",
-        "meta",
-        "imported_in_id",
-    )
-    rows: Any = dataset.pairs.labelled().order_by("group", "pk").values_list(*columns).iterator()
-    ids, own, groups, labels, slices, in_order = [], [], [], [], [], []
-    for pk, digest, group, is_in_order, source, verdict, meta, imported_in in rows:
-        preference = resulting_preference(source, verdict)
-        if preference in (Preference.A, Preference.B):
-            ids.append(pk)
-            own.append(digest)
-            groups.append(group)
-            in_order.append(is_in_order)
-            labels.append(1.0 if preference == Preference.A else -1.0)
-            slices.append(slice_of(meta, imported_in))
-    if len(set(labels)) < 2:
-        raise NotEnoughPairs(
-            "There is nothing to learn: all labels prefer the same side, or none prefers one."
-        )
-    return Labelled(
-        ids, own, groups, np.array(labels, dtype=np.float32), slices, np.array(in_order)
-    )
-
-
-def slice_of(meta: dict[str, Any], imported_in: int) -> str:
-    """The part of the dataset that a pair belongs to: what its source calls it, else the import
-    that brought it."""
-    return str(meta.get("subset") or meta.get("source") or f"import {imported_in}")
 
 
 def slices_of(names: list[str]) -> Slices:

@@ -7,10 +7,11 @@ from django.core.files.storage import default_storage
 
 from annotations.models import PreferencePair
 from curator.lib.refusals import Refusal
-from scoring import embedding, fitting
+from scoring import embedding
 from scoring.embedding import OnShare
 from scoring.engine.heads import Head, rewards
 from scoring.environment import environment
+from scoring.labels import slice_of
 from scoring.models import Ensemble, RewardModel
 from scoring.towards import Towards
 
@@ -30,9 +31,7 @@ def towards_a(
     embedded = embedding.embed(texts, backbone, on_share=on_share)
     features = embedding.read_features(texts, backbone)
     heads = _loaded(tuple((member.file.name, member.digest) for member in members))
-    codes = heads[0].slices.codes_of(
-        [fitting.slice_of(pair.meta, pair.imported_in_id) for pair in pairs]
-    )
+    codes = heads[0].slices.codes_of([slice_of(pair.meta, pair.imported_in_id) for pair in pairs])
     margins = rewards(heads, features.a, codes, features.keys_a) - rewards(
         heads, features.b, codes, features.keys_b
     )

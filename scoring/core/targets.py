@@ -25,6 +25,7 @@ class Measured:
     percentiles: Floats  # share of the labelled pairs with a lower strength
     flags: Names
     probabilities: Floats | None = None  # that the label is right, out-of-bag only
+    given: frozenset[str] | None = None  # all flags of the run, where these pairs are a part of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,9 @@ def meets(when: When, labels: Floats, measured: Measured | None) -> Booleans:
 
 def _lacking(recipe: Recipe, measured: Measured) -> list[str]:
     """A sentence for each flag that a treatment names and no pair of the run has."""
-    there = set(measured.flags.tolist()) - {""}
+    there = measured.given
+    if there is None:
+        there = frozenset(measured.flags.tolist()) - {""}
     wanted = [flag for treatment in recipe.treatments for flag in treatment.when.flags]
     return [
         f"The recipe treats pairs flagged {flag!r}, and the run has none: it has "
