@@ -18,27 +18,19 @@ their own, each call of which costs as much as the first.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from annotations.formats.parsed import ParsedPair
-from annotations.formats.reading import PairReader, ReadPair
-from benchmarks.planted_flips import CASES, SEEDS, SHARE, Case
+from benchmarks.planted_flips import CASES, SEEDS, SHARE
+from benchmarks.prepared import Prepared, prepare, read
 from benchmarks.reporting import Report, Row, mean_row, options_of, say
 from scoring.core import adaptive, audit
 from scoring.core.bags import bags, half_of, in_bag
 from scoring.core.flags import FLIPPED, FlagRule, PercentileRule
 from scoring.core.judging import Judged, judge
-from scoring.engine.backbones import load
-from scoring.engine.devices import best_precision
-from scoring.engine.features import features
-from scoring.engine.folders import MINILM
-from scoring.engine.heads import Slices, response_key
-from scoring.engine.surface import surface
-from scoring.engine.texts import Messages, prompt_text, response_text
-from scoring.training.heads import Space, TrainingPairs, train
+from scoring.engine.heads import Slices
+from scoring.training.heads import train
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -50,17 +42,7 @@ SEEN_SHARE = 2 / 3  # of the half of the pairs that a member of "ten unseen" may
 CROSSING = 99  # the split that makes these halves
 LEAST_KEPT = 0.99  # of what the full ensemble calls flipped
 OTHER_Z = (2.0, 3.0, 3.5)  # tried beside the default
-LARGEST = 1 << 30  # bytes of text in a file
 QUICK_PAIRS = 400
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A set of pairs, ready for training."""
-
-    digests: list[str]
-    pairs: TrainingPairs
-    space: Space
 
 
 @dataclass(frozen=True)
@@ -140,44 +122,6 @@ def main() -> None:
         prepared = prepare(read(case)[: QUICK_PAIRS if options.quick else None])
         report.rows += figures(case.name, prepared, seeds)
     report.show(options.json)
-
-
-def read(case: Case) -> list[ParsedPair]:
-    """The set's distinct pairs of which one response is preferred."""
-    with case.path.open("rb") as file:
-        rows = list(PairReader(file, cap=LARGEST).pairs())
-    pairs = [row.pair for row in rows if isinstance(row, ReadPair)]
-    wanted = [
-        pair
-        for pair in pairs
-        if pair.source_preference in ("a", "b") and case.subset in ("", pair.meta.get("subset"))
-    ]
-    return list({pair.digest: pair for pair in wanted}.values())
-
-
-def prepare(pairs: Sequence[ParsedPair]) -> Prepared:
-    """Embed the pairs and make of them what training reads; all of one slice."""
-    say(f"  embedding {len(pairs):,} pairs")
-    prompts, *answers = (list(texts) for texts in zip(*map(_texts, pairs), strict=True))
-    asked = _embed(prompts, keep_end=True)
-    rows = [
-        features(asked, _embed(texts, keep_end=False), surface(prompts, texts)) for texts in answers
-    ]
-    space = Space.of(np.concatenate(rows))
-    a, b = (space.project(of) for of in rows)
-    keys, place_a, place_b = _compared(prompts, answers)
-    training = TrainingPairs(
-        differences=a - b,
-        norm=float((np.square(a).sum() + np.square(b).sum()) / (2 * len(pairs))),
-        keys=keys,
-        a=place_a,
-        b=place_b,
-        labels=np.array(
-            [1.0 if pair.source_preference == "a" else -1.0 for pair in pairs], dtype=np.float32
-        ),
-        codes=np.zeros((len(pairs), 0), dtype=np.float32),
-    )
-    return Prepared([pair.digest for pair in pairs], training, space)
 
 
 def out_of_bag(of: Planted) -> Floats:
@@ -284,40 +228,6 @@ def _row_of_z(way: Way, asked: Sequence[tuple[Planted, Floats]], z: float) -> Ro
 
 def _flipped(judged: Judged) -> Booleans:
     return np.asarray(judged.flagging.flags == FLIPPED)
-
-
-def _texts(pair: ParsedPair) -> tuple[str, str, str]:
-    """What the backbone reads of a pair."""
-    # to mypy a TypedDict of texts is no mapping of texts
-    prompt, *responses = cast("list[Messages]", [pair.prompt, pair.response_a, pair.response_b])
-    a, b = map(response_text, responses)
-    return prompt_text(prompt), a, b
-
-
-def _embed(texts: Sequence[str], *, keep_end: bool) -> npt.NDArray[np.float32]:
-    """A vector for each text, equal texts embedded once."""
-    distinct = list(dict.fromkeys(texts))
-    place = {text: number for number, text in enumerate(distinct)}
-    backbone = load(MINILM, best_precision())
-    _, vectors = backbone.embed(distinct, keep_end=[keep_end] * len(distinct))
-    return np.asarray(vectors[[place[text] for text in texts]])
-
-
-def _compared(
-    prompts: Sequence[str], answers: Sequence[Sequence[str]]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The responses that stand in several pairs, and which of them each pair's A and B are."""
-    asked = [
-        [response_key(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        for texts in answers
-    ]
-    keys, place, counts = np.unique(
-        np.array(asked, dtype=np.int64), return_inverse=True, return_counts=True
-    )
-    several = counts > 1
-    number = np.where(several, several.cumsum() - 1, several.sum())
-    a, b = number[place.reshape(2, -1)]
-    return keys[several], a, b
 
 
 if __name__ == "__main__":
