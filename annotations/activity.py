@@ -249,6 +249,7 @@ def _batch(row: DecisionBatch, dataset: Dataset) -> Told:
         DecisionBatch.Kind.POLICY: "applied a policy",
         DecisionBatch.Kind.RESTORE: f"restored snapshot {row.snapshot and row.snapshot.number}",
         DecisionBatch.Kind.UNDO: f"undid batch {row.undoes_id}",
+        DecisionBatch.Kind.PSEUDO: "let an ensemble label what it is sure of",
     }[DecisionBatch.Kind(row.kind)]
     is_done = row.status == DecisionBatch.Status.DONE
     state = f"{row.decided:,} pairs" if is_done else row.get_status_display()

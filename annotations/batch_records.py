@@ -51,6 +51,8 @@ def in_words(batch: DecisionBatch) -> str:
         return f"policy “{batch.policy.name}”"
     if batch.snapshot is not None:
         return f"restore snapshot {batch.snapshot.number}"
+    if batch.kind == DecisionBatch.Kind.PSEUDO:
+        return batch.reason
     how = "" if batch.label_probability is None else f" to {batch.label_probability:g}"
     clauses, _ = parse_clauses(batch.filter, use=Use.EXPLORE)
     return f"{batch.verdict}{how}: {conditions.in_words(clauses)}"

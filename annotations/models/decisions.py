@@ -42,6 +42,7 @@ class DecisionBatch(Work):
         POLICY = "policy", "policy applied"
         RESTORE = "restore", "snapshot restored"
         UNDO = "undo", "batch undone"
+        PSEUDO = "pseudo", "pseudo-labels"
 
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="batches")
     kind = models.CharField(max_length=7, choices=Kind)
