@@ -51,6 +51,12 @@ class Experiment(Work):
     truths = models.JSONField(
         default=dict, blank=True, help_text="pair: 1 where A is truly better, -1 B, 0 neither"
     )
+    last_decision = models.PositiveBigIntegerField(
+        default=0, help_text="decisions after this one are not part of it"
+    )
+    warnings = models.JSONField(
+        default=list, blank=True, help_text="sentences about whose word counts"
+    )
     planned_at = models.DateTimeField(null=True, blank=True)
     result = models.JSONField(
         default=dict, blank=True, help_text="figures of all arms and their differences"
