@@ -4,7 +4,7 @@ as a snapshot froze them, and what a run measured of these labels."""
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -179,8 +179,7 @@ def grades(labelled: Labelled, dataset: Dataset, *, labels: Labels | Snapshot) -
     return found
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A pair that may be learnt from; `probability` is of its source's label."""
 
     pk: int
@@ -206,13 +205,13 @@ def _rows(dataset: Dataset, labels: Labels | Snapshot) -> Iterator[_Row]:
     if labels is Labels.SOURCE:
         rows: Any = pairs.exclude(source_preference="").values_list(*COLUMNS)
         for row in rows.iterator(PAGE):
-            yield _Row(*row, row[4], None)
+            yield _Row._make((*row, row[4], None))
         return
     standing = ("standing__verdict", "standing__decision__label_probability")
     held = pairs.filter(Q(source_preference__gt="") | Q(standing__verdict__gt=""))
     rows = held.values_list(*COLUMNS, *standing)
     for *row, verdict, probability in rows.iterator(PAGE):
-        yield _Row(*row, resulting_preference(row[4], verdict), probability)
+        yield _Row._make((*row, resulting_preference(row[4], verdict), probability))
 
 
 def _frozen(dataset: Dataset, snapshot: Snapshot) -> Iterator[_Row]:
@@ -226,7 +225,7 @@ def _frozen(dataset: Dataset, snapshot: Snapshot) -> Iterator[_Row]:
     columns = (f"pair__{name}" for name in COLUMNS)
     frozen = ("preference", "decision__label_probability")
     for row in ordered.values_list(*columns, *frozen).iterator(PAGE):
-        yield _Row(*row)
+        yield _Row._make(row)
 
 
 def _direction(preference: str) -> float:
