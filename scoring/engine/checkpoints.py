@@ -132,8 +132,8 @@ def load(
         raise ModelUnavailable(
             f"The files of {reference} have changed since it was registered: register it anew."
         )
-    reads_by = _folder_of_tokenizer(folders, reference)
-    tokenizer = _tokenizer(reads_by, reference)
+    reads_by = folder_of_tokenizer(folders, reference)
+    tokenizer = tokenizer_in(reads_by, reference)
     dtype = PRECISIONS[setup.dtype]
     if base is None:
         model, select = _model(folder, reference, dtype), _nothing
@@ -144,15 +144,15 @@ def load(
         model, select = adapters.attach(folder, name=weights_digest, to=key, load_base=load_base)
         parameters = list(adapters.own_parameters(model, weights_digest))
     _check_pad_token(tokenizer, model, reference)
-    _check_finite(parameters, reference)
-    is_decoder = isinstance(_unwrapped(model), GenericForSequenceClassification)
-    max_length = _max_length(model, tokenizer, setup.max_length)
+    check_finite(parameters, reference)
+    is_decoder = isinstance(unwrapped(model), GenericForSequenceClassification)
+    max_length = most_tokens(model, tokenizer, setup.max_length)
     reader = Reader(tokenizer, is_decoder=is_decoder, max_length=max_length)
     identity = Identity(
         weights_digest=weights_digest,
         tokenizer_digest=digests.of_value(digest_of_files(reads_by, TOKENIZER_FILES)),
         template_digest=digests.of_value(tokenizer.chat_template or ""),
-        architecture=type(_unwrapped(model)).__name__,
+        architecture=type(unwrapped(model)).__name__,
         is_decoder=is_decoder,
         parameters=sum(weights.numel() for _, weights in parameters),
         dtype=setup.dtype,
@@ -164,7 +164,7 @@ def load(
         else (),
     )
     device = this_device()
-    model = _with_float_head(_unwrapped(model)).eval().to(device)
+    model = _with_float_head(unwrapped(model)).eval().to(device)
     commit = commit_of(folder)
     return Checkpoint(identity, model, tokenizer, reader, device, dtype, commit, select)
 
@@ -175,7 +175,7 @@ def _folder(reference: str, revision: str, within: Path | None) -> Path:
     return open_folder_of(reference, revision, within)
 
 
-def _folder_of_tokenizer(folders: list[Path], reference: str) -> Path:
+def folder_of_tokenizer(folders: list[Path], reference: str) -> Path:
     """The checkpoint's own, if it has a tokenizer; an adapter may leave it to its base."""
     for folder in folders:
         if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
@@ -183,7 +183,7 @@ def _folder_of_tokenizer(folders: list[Path], reference: str) -> Path:
     raise ModelUnavailable(f"{reference} comes without a tokenizer.")
 
 
-def _tokenizer(folder: Path, reference: str) -> Any:
+def tokenizer_in(folder: Path, reference: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # there are many ways in which others' files can be wrong
@@ -209,7 +209,7 @@ def _model(
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="eager" if _squeezes(config) else None,  # None: SDPA if it has it
+            attn_implementation="eager" if squeezes(config) else None,  # None: SDPA if it has it
             output_loading_info=True,
         )
     except Exception as error:  # there are many ways in which others' files can be wrong
@@ -217,7 +217,7 @@ def _model(
             f"{reference} cannot be loaded as a sequence classifier: {error}"[:300]
         ) from error
     missing = sorted(report["missing_keys"])
-    _check_complete([n for n in missing if not (head_may_be_missing and _is_head(n))], reference)
+    _check_complete([n for n in missing if not (head_may_be_missing and is_head(n))], reference)
     # after the head, of which a language model's config says nothing: two is the default, and what
     # transformers leaves out where there are two
     if config.num_labels != 1:
@@ -232,11 +232,11 @@ def _nothing() -> None:
     """A model of its own needs no selecting."""
 
 
-def _unwrapped(model: Any) -> Any:
+def unwrapped(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _squeezes(config: Any) -> bool:
+def squeezes(config: Any) -> bool:
     """Gemma 2 squeezes its scores, which SDPA leaves out (reward-bench issues 163, 169)."""
     return getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
 
@@ -245,7 +245,7 @@ def _check_complete(missing: list[str], reference: str) -> None:
     """Random weights are others in every process: nothing may be left to chance."""
     if not missing:
         return
-    heads = [name for name in missing if _is_head(name)]
+    heads = [name for name in missing if is_head(name)]
     if heads:
         raise ModelUnavailable(
             f"{reference} has no trained score head ({heads[0]} is not in its files): it is a "
@@ -256,7 +256,7 @@ def _check_complete(missing: list[str], reference: str) -> None:
     )
 
 
-def _is_head(name: str) -> bool:
+def is_head(name: str) -> bool:
     return name.split(".")[0] in HEADS
 
 
@@ -275,16 +275,16 @@ def _check_pad_token(tokenizer: Any, model: Any, reference: str) -> None:
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
 
 
-def _check_finite(parameters: Iterable[tuple[str, Tensor]], reference: str) -> None:
+def check_finite(parameters: Iterable[tuple[str, Tensor]], reference: str) -> None:
     for name, weights in parameters:
         if not torch.isfinite(weights).all():
             raise ModelUnavailable(f"{reference} holds weights that are no numbers, in {name}.")
 
 
-def _max_length(model: Any, tokenizer: Any, asked: int) -> int:
+def most_tokens(model: Any, tokenizer: Any, asked: int) -> int:
     """Tokens that the model reads at most."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or LONGEST
-    embeddings = getattr(getattr(_unwrapped(model), "base_model", None), "embeddings", None)
+    embeddings = getattr(getattr(unwrapped(model), "base_model", None), "embeddings", None)
     reserved = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     limits = [positions - (0 if reserved is None else reserved + 1), tokenizer.model_max_length]
     known = int(min(*limits, LONGEST if asked == 0 else asked))
@@ -306,7 +306,7 @@ def _score_at(reader: Reader, model: Any, asked: ScoreAt, reference: str) -> str
     if last != pad:
         return "last" if reader.is_decoder else "head"
     scores_a_token = hasattr(
-        _unwrapped(model), "score"
+        unwrapped(model), "score"
     )  # so heads of decoders are named, old and new
     if asked == "before-padding" and scores_a_token:
         reader.dropped_at_end = pad
