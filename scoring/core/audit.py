@@ -1,4 +1,4 @@
-"""How well a ranking finds labels that are known to be wrong."""
+"""How well a ranking finds wrong labels, and what wrong labels to plant so that they are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scoring.core.calibration import sigmoid
+
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 REVIEW_SHARES = (0.01, 0.02, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.50, 0.75, 1.0)
 SMOOTH_SHARES = tuple(number / 100 for number in range(101))  # of a curve that is drawn
 LIFT_SHARE = 0.20
+STEEPEST = 1e9  # of how doubt falls with the distance of two responses
 REVIEWED_FIRST = (10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -35,6 +38,30 @@ def plant(count: int, share: float, generator: np.random.Generator) -> Booleans:
     planted = np.zeros(count, dtype=np.bool_)
     planted[generator.permutation(count)[: round(share * count)]] = True
     return planted
+
+
+def plant_among(candidates: Booleans, share: float, generator: np.random.Generator) -> Booleans:
+    """Flip a `share` of all labels (n,), every one of them among the candidates (n,): a bias that
+    errs in one direction only. Where there are not so many candidates, all of them."""
+    numbers = np.flatnonzero(candidates)
+    planted = np.zeros(len(candidates), dtype=np.bool_)
+    planted[generator.permutation(numbers)[: round(share * len(candidates))]] = True
+    return planted
+
+
+def plant_near_ties(margins: Floats, share: float, generator: np.random.Generator) -> Booleans:
+    """Flip labels as people err who cannot tell: each with probability sigmoid(-k |margin|), where
+    k >= 0 makes it a `share` of all, below 1/2, on average. `margins` (n,) say how far apart the
+    responses are, in any unit."""
+    distances = np.abs(margins)
+    low, high = 0.0, 1.0
+    while float(sigmoid(-high * distances).mean()) > share and high < STEEPEST:
+        high *= 2.0
+    for _ in range(60):  # the mean falls with k, so halving finds where it is the share
+        middle = 0.5 * (low + high)
+        is_above = float(sigmoid(-middle * distances).mean()) > share
+        low, high = (middle, high) if is_above else (low, middle)
+    return np.asarray(generator.random(len(margins)) < sigmoid(-low * distances))
 
 
 def audit(suspicion: Floats, wrong: Booleans, flagged: Booleans) -> AuditResult:

@@ -142,3 +142,28 @@ def test_a_truth_of_one_kind_only_cannot_judge(wrong: bool) -> None:
     truth = np.full(3, wrong)
     with pytest.raises(ValueError, match="right labels and wrong ones"):
         audit.audit(np.arange(3.0), truth, flagged=truth)
+
+
+def test_a_bias_flips_its_own_candidates_and_nobody_elses() -> None:
+    candidates = np.arange(100) < 40
+    planted = audit.plant_among(candidates, 0.3, np.random.default_rng(1))
+    assert planted.sum() == 30
+    assert not (planted & ~candidates).any()
+
+
+def test_a_bias_flips_all_its_candidates_where_there_are_too_few() -> None:
+    candidates = np.arange(100) < 10
+    planted = audit.plant_among(candidates, 0.3, np.random.default_rng(1))
+    assert (planted == candidates).all()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 1e3])
+def test_doubt_flips_the_wanted_share_and_near_ties_most(share: float, unit: float) -> None:
+    generator = np.random.default_rng(7)
+    margins = unit * generator.normal(size=20_000)
+    planted = audit.plant_near_ties(margins, share, generator)
+    near = np.abs(margins) < np.median(np.abs(margins))
+    assert planted.mean() == pytest.approx(share, abs=0.02)
+    assert planted[near].mean() > 1.2 * planted[~near].mean()
+    assert planted[near].mean() < 0.5  # an honest doubt never prefers the wrong response
