@@ -8,10 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Avg, Q
+from django.db.models import Avg, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from annotations.decisions import resulting_preference
-from annotations.models import Annotator, Dataset, Label, Preference, Snapshot, SnapshotPair
+from annotations.models import (
+    Annotator,
+    Dataset,
+    Decision,
+    Label,
+    Preference,
+    Snapshot,
+    SnapshotPair,
+)
 from curator.lib import digests
 from curator.lib.refusals import Refusal
 from scoring.core import strength
@@ -68,13 +77,15 @@ def labelled_pairs(
     labels: Labels | Snapshot = Labels.NOW,
     keep: Keep | None = None,
     keeps_ties: bool = False,
+    until: int | None = None,
 ) -> Labelled:
     """The pairs of which one response is preferred, and the ties where they are kept, by prompt
-    group. `keep` says of a prompt group whether its pairs are wanted. Raises NotEnoughPairs."""
+    group. `keep` says of a prompt group whether its pairs are wanted; `until` is the last decision
+    that counts, where labels as they hold now are those of then. Raises NotEnoughPairs."""
     wanted = {Preference.A, Preference.B} | ({Preference.TIE} if keeps_ties else set())
     ids, own, groups, slices = [], [], [], []
     found, probabilities, sources, in_order = [], [], [], []
-    for row in _rows(dataset, labels):
+    for row in _rows(dataset, labels, until):
         if row.preference not in wanted or (keep is not None and not keep(row.group)):
             continue
         ids.append(row.pk)
@@ -196,7 +207,7 @@ class _Row(NamedTuple):
 COLUMNS = ("pk", "digest", "group", "is_in_order", "source_preference", "meta", "imported_in_id")
 
 
-def _rows(dataset: Dataset, labels: Labels | Snapshot) -> Iterator[_Row]:
+def _rows(dataset: Dataset, labels: Labels | Snapshot, until: int | None) -> Iterator[_Row]:
     """By prompt group, so that the answers to a prompt lie together."""
     if isinstance(labels, Snapshot):
         yield from _frozen(dataset, labels)
@@ -207,8 +218,17 @@ def _rows(dataset: Dataset, labels: Labels | Snapshot) -> Iterator[_Row]:
         for row in rows.iterator(PAGE):
             yield _Row._make((*row, row[4], None))
         return
-    standing = ("standing__verdict", "standing__decision__label_probability")
-    held = pairs.filter(Q(source_preference__gt="") | Q(standing__verdict__gt=""))
+    if until is None:
+        standing = ("standing__verdict", "standing__decision__label_probability")
+        held = pairs.filter(Q(source_preference__gt="") | Q(standing__verdict__gt=""))
+    else:
+        standing = ("verdict_then", "probability_then")
+        then = Decision.objects.filter(pair=OuterRef("pk"), pk__lte=until)
+        last = then.filter(Q(successor__isnull=True) | Q(successor__pk__gt=until))
+        held = pairs.annotate(
+            verdict_then=Coalesce(Subquery(last.values("verdict")[:1]), Value("")),
+            probability_then=Subquery(last.values("label_probability")[:1]),
+        ).filter(Q(source_preference__gt="") | Q(verdict_then__gt=""))
     rows = held.values_list(*COLUMNS, *standing)
     for *row, verdict, probability in rows.iterator(PAGE):
         yield _Row._make((*row, resulting_preference(row[4], verdict), probability))
