@@ -3,7 +3,7 @@ after all texts are embedded."""
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,13 +87,13 @@ def prepare(
     sample = labelled.ids[:: max(1, len(labelled.ids) // SAMPLED_PAIRS)][:SAMPLED_PAIRS]
     space = Space.of(_responses(sample, backbone, row))
     differences, keys_a, keys_b, norms = [], [], [], []
-    for found in _read(labelled.ids, backbone, row):
+    for found in read_pairs(labelled.ids, backbone, row):
         a, b = space.project(found.a), space.project(found.b)
         differences.append(a - b)
         norms.append(float((np.square(a).sum() + np.square(b).sum()) / (2 * len(a))))
         keys_a.append(found.keys_a)
         keys_b.append(found.keys_b)
-    keys, a, b = _compared(np.concatenate(keys_a), np.concatenate(keys_b))
+    keys, a, b = compared(np.concatenate(keys_a), np.concatenate(keys_b))
     slices = slices_of(labelled.slices)
     pairs = TrainingPairs(
         differences=np.concatenate(differences),
@@ -110,7 +110,7 @@ def prepare(
 def _responses(ids: list[int], backbone: Backbone, row: work.Work) -> Floats:
     """Features (2 n, width) of both responses of the pairs."""
     rows: Floats | None = None
-    for number, found in enumerate(_read(ids, backbone, row)):
+    for number, found in enumerate(read_pairs(ids, backbone, row)):
         if rows is None:
             rows = np.empty((2 * len(ids), found.a.shape[1]), dtype=np.float32)
         both = slice(2 * CHUNK * number, 2 * (CHUNK * number + len(found.a)))
@@ -119,7 +119,9 @@ def _responses(ids: list[int], backbone: Backbone, row: work.Work) -> Floats:
     return rows
 
 
-def _read(ids: list[int], backbone: Backbone, row: work.Work) -> Iterator[embedding.PairFeatures]:
+def read_pairs(
+    ids: Sequence[int], backbone: Backbone, row: work.Work
+) -> Iterator[embedding.PairFeatures]:
     """Features of the pairs, a chunk at a time; what another host embedded and this one lacks is
     embedded here."""
     for some in batches(ids, CHUNK):
@@ -130,7 +132,7 @@ def _read(ids: list[int], backbone: Backbone, row: work.Work) -> Iterator[embedd
         work.renew(row)
 
 
-def _compared(keys_a: Any, keys_b: Any) -> tuple[Any, Any, Any]:
+def compared(keys_a: Any, keys_b: Any) -> tuple[Any, Any, Any]:
     """The responses that stand in several pairs, and which of them each pair's A and B are."""
     keys, counts = np.unique(np.concatenate([keys_a, keys_b]), return_counts=True)
     several = keys[counts > 1]
