@@ -110,16 +110,16 @@ class Head:
 
 @dataclass(frozen=True)
 class HiddenHead:
-    """One member with a hidden layer on projected features:
+    """One member with a hidden layer:
 
-    reward(prompt, response) = v . relu(W z + b), z = scaled features projected on `directions`
+    reward(prompt, response) = v . relu(W x + b) + u . x, x = scaled features
     """
 
     scaling: Scaling
-    directions: Floats  # (width, components)
-    weights: Floats  # W, (hidden, components)
+    weights: Floats  # W, (hidden, width)
     bias: Floats  # b, (hidden,)
     outputs: Floats  # v, (hidden,)
+    straight: Floats  # u, (width,)
 
 
 AnyHead = Head | HiddenHead

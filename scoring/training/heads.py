@@ -7,7 +7,8 @@ Each member m minimises, over the pairs of its bag,
     f = (x_a - x_b) . (w + sum_s c_s w_s)  +  u_a - u_b
 
 by Newton steps whose linear systems are solved by preconditioned conjugate gradients. `w_s` are
-weights of a slice's own, `u` an effect of each response that stands in several pairs. There is no
+weights of a slice's own, `u` an effect of each response that stands in several pairs. Where targets
+say more than labels do, or a recipe names another loss, that loss stands in the sum. There is no
 learning rate and no random start: the same pairs, labels and bags give the same heads. The penalty
 is what early stopping is elsewhere, and it is chosen as that would be: by the calibrated loss of
 the out-of-bag margins. See docs/method.md for what was compared.
@@ -24,12 +25,14 @@ from torch import Tensor
 
 from scoring.core import calibration, strength
 from scoring.core.curves import Point
+from scoring.core.recipes import BRADLEY_TERRY, ROBUST, UNBIASED, Loss
 from scoring.core.targets import Targets
 from scoring.engine.features import Scaling
 from scoring.engine.heads import AnyHead, Effects, Head, Keys, Slices
 from scoring.training import losses
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 OnStep = Callable[[int, int], None]
@@ -38,6 +41,9 @@ COMPONENTS = 512
 SLICE = 1024  # rows
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 NEWTON_STEPS = 3
+# where targets are soft, ask for a margin or weigh, and where the weights follow the fit
+STEPS_OF_TARGETS = 6
+STEPS_OF_ROBUST = 10
 GRADIENT_STEPS = 30
 TOLERANCE = 1e-3
 LEAST_CURVATURE = 1e-4
@@ -102,6 +108,9 @@ class Trained:
     loss: float  # calibrated, out-of-bag
     curve: list[Point] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    # (n, members): of each label, averaged over the epochs (area under the margin), where there
+    # were any
+    area_margins: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -119,64 +128,168 @@ def train(
     *,
     space: Space,
     slices: Slices,
+    loss: Loss | None = None,
     on_step: OnStep | None = None,
 ) -> Trained:
     """The heads for bags (n, members); slices get weights of their own only where that lowers the
     loss.
 
-    `on_step` hears how many of all steps are done.
+    What is least decides on penalty and slices: the out-of-bag loss of the directions that the
+    targets give, as surely as they say, without margins and weights. `on_step` hears how many of
+    all steps are done.
     """
     designs = [Slices.none(), slices] if slices.names else [Slices.none()]
-    total, best = len(designs) * NEWTON_STEPS, None
+    goal = _Goal.of(pairs, bag, loss or Loss())
+    judged = _Judge.of(pairs, bag)
+    total, best = len(designs) * goal.steps, None
     for number, design in enumerate(designs):
         codes = pairs.codes if design.names else pairs.codes[:, :0]
 
-        def heard(step: int, before: int = number * NEWTON_STEPS) -> None:
+        def heard(step: int, before: int = number * goal.steps) -> None:
             if on_step is not None:
                 on_step(before + step, total)
 
-        for penalty, solution in zip(PENALTIES, _solve(pairs, codes, bag, heard), strict=True):
-            margins = solution.towards_a.numpy() * pairs.labels[:, None]
-            loss = out_of_bag_loss(margins, bag)
-            if best is None or loss < best[0]:
-                best = loss, penalty, design, solution, margins
+        for penalty, solution in zip(PENALTIES, _solve(pairs, codes, goal, heard), strict=True):
+            towards_a = solution.towards_a.numpy()
+            found = judged.loss(towards_a)
+            if best is None or found < best[0]:
+                best = found, penalty, design, solution, towards_a * pairs.labels[:, None]
     assert best is not None
-    loss, penalty, design, solution, margins = best
+    least, penalty, design, solution, margins = best
     heads: list[AnyHead] = [
         _head(member, solution, pairs, space, design) for member in range(bag.shape[1])
     ]
-    return Trained(heads, margins, penalty, design, loss)
+    return Trained(heads, margins, penalty, design, least)
 
 
-def out_of_bag_loss(margins: Floats, bag: Booleans) -> float:
+def out_of_bag_loss(
+    margins: Floats, bag: Booleans, *, probabilities: Doubles | None = None
+) -> float:
     """Mean log-loss of the ensemble's calibrated out-of-bag probabilities; margins and bag (n,
-    members)."""
+    members). The direction of a margin is right with its probability (n,), surely where none are
+    given."""
     unseen = np.where(bag, np.nan, margins.astype(np.float64))
     strengths = strength.preference_strength(
         strength.standardise(unseen, strength.member_scales(unseen))
     )
-    strengths = strengths[np.isfinite(strengths)]
-    slope = calibration.fit_slope(strengths)
-    return float(-calibration.log_sigmoid(slope * strengths).mean())
+    known = np.isfinite(strengths)
+    strengths = strengths[known]
+    if probabilities is None or (probabilities[known] == 1.0).all():
+        slope = calibration.fit_slope(strengths)
+        return float(-calibration.log_sigmoid(slope * strengths).mean())
+    right = probabilities[known]
+    both_ways = np.concatenate([strengths, -strengths])
+    slope = calibration.fit_slope(both_ways, np.concatenate([right, 1.0 - right]))
+    losses_of = -calibration.log_sigmoid(slope * both_ways).reshape(2, -1)
+    return float((right * losses_of[0] + (1.0 - right) * losses_of[1]).mean())
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """By what solutions are compared: the directions that count, and how sure they are."""
+
+    direction: Doubles  # (used,)
+    probability: Doubles  # (used,)
+    used: Booleans  # (n,)
+    bag: Booleans  # (used, members)
+
+    @classmethod
+    def of(cls, pairs: TrainingPairs, bag: Booleans) -> "_Judge":
+        targets = pairs.targets
+        if targets is None:
+            everything = np.ones(len(bag), dtype=np.bool_)
+            return cls(pairs.labels.astype(np.float64), np.ones(len(bag)), everything, bag)
+        used = targets.used
+        return cls(targets.direction[used], targets.probability[used], used, bag[used])
+
+    def loss(self, towards_a: Floats) -> float:
+        margins = (towards_a[self.used] * self.direction[:, None]).astype(np.float32)
+        return out_of_bag_loss(margins, self.bag, probabilities=self.probability)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What the members minimise but for the penalty; a column is a member under a penalty."""
+
+    weights: Tensor  # (n, columns): 0 outside the bag
+    direction: Tensor  # (n, 1)
+    probability: Tensor  # (n, 1): that the direction is right
+    margin: Tensor  # (n, 1)
+    is_plain: bool
+    loss: Loss
+
+    @classmethod
+    def of(cls, pairs: TrainingPairs, bag: Booleans, loss: Loss) -> "_Goal":
+        """Columns are member * penalties + penalty."""
+        mask = np.repeat(bag, len(PENALTIES), axis=1).astype(np.float32)
+        targets, count = pairs.targets, len(bag)
+        is_plain = loss.name == BRADLEY_TERRY
+        if targets is None:
+            ones, zeros = torch.ones(count, 1), torch.zeros(count, 1)
+            direction = torch.from_numpy(pairs.labels)[:, None]
+            return cls(torch.from_numpy(mask), direction, ones, zeros, is_plain, loss)
+        direction, probability, margin, weight = (
+            torch.from_numpy(values.astype(np.float32))[:, None]
+            for values in (
+                targets.direction,
+                targets.probability,
+                targets.margin,
+                targets.weight,
+            )
+        )
+        weights = torch.from_numpy(mask).mul_(weight)
+        return cls(weights, direction, probability, margin, is_plain and targets.is_plain, loss)
+
+    @property
+    def steps(self) -> int:
+        if self.loss.name == ROBUST:
+            return STEPS_OF_ROBUST
+        return NEWTON_STEPS if self.is_plain else STEPS_OF_TARGETS
+
+    def start(self) -> Tensor:
+        """Scores (n, columns) to take the first step from: where the loss bends most."""
+        return (self.direction * self.margin).expand_as(self.weights)
+
+    def quadratic(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """The parabola that touches the loss at scores f (n, columns): its curvature, and the
+        curvature times its lowest point."""
+        towards = self.direction * f
+        if self.is_plain:
+            bend, slope = (
+                losses.bradley_terry_curvature(towards),
+                losses.bradley_terry_slope(towards),
+            )
+        else:
+            bend, slope = losses.soft_curvature(towards, self.margin), self._slope(towards)
+        weights = self._weights(towards)
+        curvature = weights * bend.clamp_min(LEAST_CURVATURE)
+        return curvature, curvature * f - weights * self.direction * slope
+
+    def _slope(self, towards: Tensor) -> Tensor:
+        if self.loss.name == UNBIASED:
+            return losses.unbiased_slope(towards, self.loss.noise, self.probability, self.margin)
+        return losses.soft_slope(towards, self.probability, self.margin)
+
+    def _weights(self, towards: Tensor) -> Tensor:
+        if self.loss.name != ROBUST:
+            return self.weights
+        each = losses.soft(towards, self.probability, self.margin)
+        return losses.robust_weights(each, self.loss.beta, self.weights) * (self.weights > 0)
 
 
 def _solve(
-    pairs: TrainingPairs, codes: Floats, bag: Booleans, on_step: Callable[[int], None]
+    pairs: TrainingPairs, codes: Floats, goal: _Goal, on_step: Callable[[int], None]
 ) -> list[Solution]:
     """Newton's method for every member and penalty at once, as columns: one solution a penalty."""
-    members, penalties = bag.shape[1], len(PENALTIES)
+    penalties = len(PENALTIES)
+    members = goal.weights.shape[1] // penalties
     design = _Design(pairs, codes)
-    # column = member * penalties + penalty
-    mask = torch.from_numpy(np.repeat(bag, penalties, axis=1).astype(np.float32))
-    labels = torch.from_numpy(pairs.labels)[:, None]
     # mean diagonal of each bag's Gram matrix
-    diagonal = (design.squares @ mask) / design.x.shape[1]
+    diagonal = (design.squares @ goal.weights) / design.x.shape[1]
     ridge = (diagonal * torch.tensor(PENALTIES).repeat(members) / 4.0).clamp_min(LEAST_RIDGE)
-    point = design.zeros(mask.shape[1])
-    f = torch.zeros_like(mask)
-    for step in range(1, NEWTON_STEPS + 1):
-        curvature = mask * losses.bradley_terry_curvature(labels * f).clamp_min(LEAST_CURVATURE)
-        target = curvature * f - mask * labels * losses.bradley_terry_slope(labels * f)
+    point, f = design.zeros(goal.weights.shape[1]), goal.start()
+    for step in range(1, goal.steps + 1):
+        curvature, target = goal.quadratic(f)
         point = _conjugate_gradients(design, curvature, ridge, target, point)
         f = design.forward(point)
         on_step(step)
