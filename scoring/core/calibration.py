@@ -28,15 +28,18 @@ def log_sigmoid(x: Floats) -> Floats:
     return np.asarray(-np.logaddexp(0.0, -x))
 
 
-def fit_slope(strengths: Floats) -> float:
-    """The slope b >= 0 at which sigmoid(b * strength) fits the labels best, by maximum likelihood.
+def fit_slope(strengths: Floats, weights: Floats | None = None) -> float:
+    """The slope b >= 0 at which sigmoid(b * strength) fits the labels best, by maximum likelihood;
+    each counts as much as its weight says, or all alike.
 
     Symmetric logistic calibration: no intercept, since which response is called A says nothing.
     """
+    if weights is None:
+        weights = np.ones(len(strengths))
     low, high = 0.0, STEEPEST
     for _ in range(60):  # the slope of the log-likelihood falls with b, so halving finds its zero
         middle = 0.5 * (low + high)
-        gradient = float(np.mean(strengths * sigmoid(-middle * strengths)))
+        gradient = float(np.mean(weights * strengths * sigmoid(-middle * strengths)))
         low, high = (middle, high) if gradient > 0 else (low, middle)
     return low  # exactly 0 where no slope helps
 

@@ -8,6 +8,7 @@ over its seeds, and prompts are drawn anew, all arms alike: the intervals tell w
 would have shown of these trained models. Pairs of a prompt stay together.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,7 +32,7 @@ FEWEST_IN_BIN = 20  # pairs
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a experiment's arms said of the pairs that were held out."""
+    """What an experiment's arms said of the pairs that were held out."""
 
     groups: Indices  # (n,): the number of each pair's prompt group, from 0
     raw: Floats  # (n,): as imported
@@ -89,17 +90,27 @@ class Found:
     differences: list[dict[str, Estimate | None]]
 
 
+def fold_of(group: str, *, seed: int, folds: int) -> int:
+    """The fold, from 0, that all pairs of a prompt group are dealt to."""
+    named = hashlib.sha256(f"fold:{seed}:{group}".encode()).digest()
+    return int.from_bytes(named[:8], "big") % folds
+
+
 def find(evaluation: Evaluation, *, seed: int = 0, resamples: int = RESAMPLES) -> Found:
     """All figures with their intervals. The same seed draws the same prompts."""
     table = _Table(evaluation.groups, seed=seed, resamples=resamples)
     labels, margins = evaluation.labels, evaluation.margins
     arms = range(len(margins))
-    right = {name: np.stack([hits(margins[arm], said) for arm in arms])
-             for name, said in labels.items()}
-    accuracy = {name: [table.mean(_over_seeds(of[arm])) for arm in arms]
-                for name, of in right.items()}
-    against = {name: [table.mean(_over_seeds(of[arm] - of[0])) for arm in arms]
-               for name, of in right.items()}
+    right = {
+        name: np.stack([hits(margins[arm], said) for arm in arms]) for name, said in labels.items()
+    }
+    accuracy = {
+        name: [table.mean(_over_seeds(of[arm])) for arm in arms] for name, of in right.items()
+    }
+    against = {
+        name: [table.mean(_over_seeds(of[arm] - of[0])) for arm in arms]
+        for name, of in right.items()
+    }
     bins = _strength_bins(evaluation)
     parts = [_ArmParts(evaluation, arm, right[TRUSTED][arm], bins, table) for arm in arms]
     drawn = table.draw()
@@ -277,9 +288,7 @@ def _strength_bins(evaluation: Evaluation) -> list[tuple[float, float, Booleans]
         return []
     bounds = np.quantile(of_all[known], np.linspace(0.0, 1.0, count + 1))
     place = np.clip(np.searchsorted(bounds, of_all, side="right") - 1, 0, count - 1)
-    return [
-        (float(bounds[i]), float(bounds[i + 1]), known & (place == i)) for i in range(count)
-    ]
+    return [(float(bounds[i]), float(bounds[i + 1]), known & (place == i)) for i in range(count)]
 
 
 # --- The bootstrap --------------------------------------------------------------------------------

@@ -1,0 +1,2 @@
+"""Experiments: whether a cleaning or a recipe makes better models, on pairs that they have not
+learnt from."""
