@@ -5,20 +5,22 @@ The dataset is not touched, and neither is the ensemble. Runs on the device; the
 cached already.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from curator.lib import work
-from scoring import embedding, fitting
+from scoring import embedding, fitting, recipe_book
 from scoring.core import audit, label_quality
 from scoring.core.bags import in_bag
 from scoring.core.flags import FLIPPED
 from scoring.core.judging import judge
 from scoring.labels import labelled_pairs
 from scoring.models import Audit, Mode, rule_of
-from scoring.training.heads import TrainingPairs, train
+from scoring.training.heads import TrainingPairs
+from scoring.training.teaching import teach
 from scoring.truths import as_json, points
 
 Floats = npt.NDArray[np.float32]
@@ -27,18 +29,26 @@ Booleans = npt.NDArray[np.bool_]
 
 
 def run(row: Audit) -> None:
-    """Carry the audit out and store its figures."""
+    """Carry the audit out and store its figures. Members are trained by the ensemble's recipe but
+    for its treatments, which go by what labels without planted flips have said."""
     ensemble = row.run.ensemble
+    recipe = replace(recipe_book.recipe_of(ensemble), treatments=(), keeps_ties=False, meta=None)
     backbone = embedding.backbone_of(ensemble)
     labelled = labelled_pairs(ensemble.dataset)
-    pairs, space, slices = fitting.prepare(labelled, backbone, row)
+    pairs, space, slices = fitting.prepare(labelled, backbone, row, model=recipe.model)
     planted = audit.plant(len(labelled.ids), row.share, np.random.default_rng(row.seed))
     own_bags = fitting.bags_of(ensemble)
     bag = in_bag(fitting.units_of(labelled, own_bags), own_bags)
     labels = np.where(planted, -pairs.labels, pairs.labels).astype(np.float32)
     flipped = TrainingPairs(**{**vars(pairs), "labels": labels})
-    trained = train(
-        flipped, bag, space=space, slices=slices, on_step=lambda done, total: work.renew(row)
+    trained = teach(
+        flipped,
+        bag,
+        recipe,
+        space=space,
+        slices=slices,
+        seed=ensemble.recipe["seed"],
+        on_step=lambda done, total: work.renew(row),
     )
     work.finish(row, result=_judge(row, trained.margins, bag, planted))
 

@@ -18,7 +18,7 @@ from scoring.engine.devices import best_precision
 from scoring.engine.features import features
 from scoring.engine.heads import Keys, response_key
 from scoring.engine.surface import surface
-from scoring.engine.texts import prompt_text, response_text
+from scoring.engine.texts import Messages, prompt_text, response_text
 from scoring.models import Ensemble, TrainingShard
 
 Floats = npt.NDArray[np.float32]
@@ -152,6 +152,17 @@ def read_features(pairs: Sequence[PairTexts], backbone: Backbone) -> PairFeature
             i for i, row in enumerate(keys) if any(found[key][0] > MOST_TOKENS for key in row)
         ],
     )
+
+
+def response_features(asked: Sequence[tuple[Messages, Messages]], backbone: Backbone) -> Floats:
+    """Features (n, width) of responses by their prompts, which need not be of a pair. What the
+    cache lacks is embedded."""
+    alone = [
+        PairTexts(prompt_text(prompt), response_text(response), response_text(response))
+        for prompt, response in asked
+    ]
+    embed(alone, backbone)
+    return read_features(alone, backbone).a
 
 
 def _cache_for(backbone: Backbone) -> EmbeddingCache:

@@ -17,10 +17,12 @@ from annotations.models import (
     Dataset,
     Decision,
     Label,
+    PairStanding,
     Preference,
     Snapshot,
     SnapshotPair,
 )
+from annotations.models.words import TRAINED_ON
 from curator.lib import digests
 from curator.lib.refusals import Refusal
 from scoring.core import strength
@@ -187,6 +189,23 @@ def grades(labelled: Labelled, dataset: Dataset, *, labels: Labels | Snapshot) -
         i = place.get(pk)
         if i is not None and labelled.labels[i] == DIRECTIONS[preference]:
             found[i] = mean
+    return found
+
+
+def trusted(labelled: Labelled, dataset: Dataset) -> Floats:
+    """Labels that a person has decided on or that are known as gold, (n,): +1 where A is truly
+    better, -1 where B is, 0 where nobody knows."""
+    found = np.zeros(len(labelled.ids), dtype=np.float32)
+    place = {pk: i for i, pk in enumerate(labelled.ids)}
+    by_people = dataset.standings.filter(decided_by=PairStanding.DecidedBy.PERSON)
+    decided: Any = by_people.values_list("pk", "source_preference", "verdict")
+    for pk, source, verdict in decided.iterator(PAGE):
+        if pk in place:
+            found[place[pk]] = _direction(resulting_preference(source, verdict))
+    gold: Any = dataset.gold_pairs.filter(retired_at__isnull=True, preference__in=TRAINED_ON)
+    for pk, preference in gold.values_list("pair_id", "preference").iterator(PAGE):
+        if pk in place:
+            found[place[pk]] = _direction(preference)
     return found
 
 

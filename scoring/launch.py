@@ -12,13 +12,16 @@ from django.db import IntegrityError, transaction
 from annotations import permissions, rounds
 from annotations.filters import Filter
 from annotations.models import Dataset, Round, SnapshotRequest
+from annotations.models.words import TRAINED_ON
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import assembling, routing, shards, topics
+from scoring import assembling, recipe_book, routing, shards, topics
+from scoring.core import recipes
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
+from scoring.core.recipes import Recipe
 from scoring.core.references import is_hub_id, is_within
 from scoring.models import (
     Audit,
@@ -26,6 +29,7 @@ from scoring.models import (
     Ensemble,
     Mode,
     Precision,
+    ResponseSet,
     ScoreAt,
     ScoringRun,
     TopicMap,
@@ -54,9 +58,16 @@ def start_training(
     backbone: str = DEFAULT_BACKBONE,
     seed: int = 0,
     bag_unit: str = "pair",
+    recipe: Recipe | None = None,
+    run: ScoringRun | None = None,
+    responses: ResponseSet | None = None,
 ) -> TrainingRun:
-    """Train an ensemble on the labels that hold now. `by` is None on the command line of the
-    machine."""
+    """Train an ensemble on the labels that hold now, by a recipe or plainly.
+
+    A recipe that goes by strengths or flags takes them from `run`, or from the dataset's current
+    one; one that learns from sampled responses takes `responses`. `by` is None on the command line
+    of the machine.
+    """
     if by is not None:
         permissions.check_can_curate(by, dataset)
     check_training(dataset=dataset, name=name, members=members, bag_unit=bag_unit)
@@ -68,11 +79,19 @@ def start_training(
         recipe={"seed": seed, "bag_unit": bag_unit},
         created_by=by,
     )
+    if recipe is not None:
+        run = check_recipe(dataset=dataset, recipe=recipe, by=by, run=run, responses=responses)
+        ensemble.recipe |= {
+            "training": recipes.as_json(recipe),
+            "training_version": recipe_book.version_of(dataset=dataset, recipe=recipe, by=by),
+            "run": run.pk if run else None,
+            "responses": responses.pk if responses else None,
+        }
     _check(ensemble)
     ensemble.save()
-    run = TrainingRun.objects.create(ensemble=ensemble, created_by=by)
-    ring_on_commit(shards.PLAN_TRAINING, run_id=run.pk)
-    return run
+    training = TrainingRun.objects.create(ensemble=ensemble, created_by=by)
+    ring_on_commit(shards.PLAN_TRAINING, run_id=training.pk)
+    return training
 
 
 def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) -> None:
@@ -89,10 +108,72 @@ def check_training(*, dataset: Dataset, name: str, members: int, bag_unit: str) 
             f"{dataset.name} has an ensemble called {name!r} already: choose another name."
         )
     labelled = dataset.pairs.labelled().count()
+    if labelled < FEWEST_PAIRS:  # where few came with a label, many may have been decided since
+        labelled += (
+            dataset.pairs.exclude(source_preference__in=TRAINED_ON)
+            .filter(standing__verdict__in=TRAINED_ON)
+            .count()
+        )
     if labelled < FEWEST_PAIRS:
         raise shards.NotEnoughPairs(
             f"{dataset.name} has {labelled} pairs with a preference; an ensemble needs at least "
             f"{FEWEST_PAIRS}."
+        )
+
+
+def check_recipe(
+    *,
+    dataset: Dataset,
+    recipe: Recipe,
+    by: User | None = None,
+    run: ScoringRun | None = None,
+    responses: ResponseSet | None = None,
+) -> ScoringRun | None:
+    """The run that the recipe goes by, if any. Raises a Refusal where it cannot be followed."""
+    if not recipe.model.is_head and by is not None:
+        check_reference_from_browser(recipe.model.base)
+    if responses is not None and responses.dataset_id != dataset.pk:
+        raise Refusal(f"The responses {responses.name!r} are of another dataset.")
+    if recipe.meta is not None and responses is None:
+        raise Refusal(
+            f"The recipe “{recipe.name}” learns from several responses to a prompt, sampled from "
+            f"a policy: import some with `manage.py import_responses {dataset.slug} FILE --name "
+            f"NAME`, then name them."
+        )
+    if recipe.meta is None and responses is not None:
+        raise Refusal(
+            f"The recipe “{recipe.name}” makes no use of sampled responses: leave them out, or "
+            f"choose a recipe with `meta`."
+        )
+    if not recipe.needs_run:
+        return None
+    run = run or ScoringRun.objects.current(dataset)
+    if run is None:
+        raise Refusal(
+            f"The recipe “{recipe.name}” goes by what an ensemble found of the labels, and "
+            f"{dataset.name} has not been scored: train an ensemble plainly and score with it "
+            f"first."
+        )
+    _check_run(dataset, recipe, run)
+    return run
+
+
+def _check_run(dataset: Dataset, recipe: Recipe, run: ScoringRun) -> None:
+    if run.dataset_id != dataset.pk:
+        raise Refusal(f"Run {run.pk} scored another dataset than {dataset.name}.")
+    if run.status != work.Work.Status.DONE:
+        raise Refusal(f"Run {run.pk} is {run.get_status_display()}: name a run that is done.")
+    if recipe.needs_calibration and run.mode != Mode.OUT_OF_BAG:
+        raise Refusal(
+            f"The recipe “{recipe.name}” takes calibrated probabilities, which only an out-of-bag "
+            f"run has: run {run.pk} is {run.get_mode_display()}."
+        )
+    there = [flag for flag, count in run.summary.get("flags", {}).items() if count]
+    lacking = [flag for flag in recipe.flags if flag not in there]
+    if lacking:
+        raise Refusal(
+            f"The recipe “{recipe.name}” treats pairs flagged {lacking[0]}, and run {run.pk} has "
+            f"none: it has {', '.join(there) or 'no flags at all'}."
         )
 
 
@@ -258,10 +339,10 @@ def check_audit(run: ScoringRun, share: float) -> None:
         raise Refusal(f"The share of planted flips must be between 0 and 0.5, not {share}.")
     if run.status != ScoringRun.Status.DONE:
         raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
-    if run.ensemble.is_assembled:
+    if run.ensemble.is_assembled or not recipe_book.recipe_of(run.ensemble).model.is_head:
         raise Refusal(
-            f"An audit trains the members anew, which {run.ensemble.name} was not: audit a run of "
-            f"heads that were trained together."
+            f"An audit trains the members anew, and {run.ensemble.name} is not made of heads alone: "
+            f"audit a run of heads that were trained together."
         )
 
 

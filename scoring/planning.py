@@ -11,7 +11,8 @@ from django.utils import timezone
 
 from annotations.models import Dataset
 from curator.lib import work
-from scoring import shards, slicing
+from curator.lib.refusals import Refusal
+from scoring import recipe_book, shards, slicing
 from scoring.collecting import collect
 from scoring.core import adaptive
 from scoring.core.judging import FEWEST_TO_CALIBRATE
@@ -34,6 +35,8 @@ EMBEDDING = Together((), is_heads=True, tokens_per_second=float("inf"))
 
 def plan_training(run: TrainingRun) -> None:
     """Cut the dataset's pairs into shards to embed, once. Raises NotEnoughPairs."""
+    if not recipe_book.recipe_of(run.ensemble).model.is_head:
+        raise Refusal("Whole models cannot be trained yet: choose a recipe for heads.")
     if run.planned_at is None:
         dataset = run.ensemble.dataset
         pairs = list(slicing.sized(dataset.pairs.all()))

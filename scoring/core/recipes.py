@@ -37,6 +37,7 @@ LONGEST_NAME = 100
 LONGEST_NOTE = 2000
 MOST_TREATMENTS = 50
 MOST_MEMBERS = 100
+LARGEST_NUMBER = 1e300
 
 
 class BadRecipe(ValueError):
@@ -169,6 +170,20 @@ class Recipe:
         return any(treatment.needs_run for treatment in self.treatments)
 
     @property
+    def needs_calibration(self) -> bool:
+        return any(treatment.then.calibrated for treatment in self.treatments)
+
+    @property
+    def needs_grades(self) -> bool:
+        return any(treatment.then.by_grade for treatment in self.treatments)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that treatments name."""
+        named = (flag for treatment in self.treatments for flag in treatment.when.flags)
+        return tuple(dict.fromkeys(named))
+
+    @property
     def is_plain(self) -> bool:
         """Whether it is what Curator does without a recipe."""
         return as_json(self) == as_json(Recipe(self.name, self.note))
@@ -205,6 +220,8 @@ def parse(written: object) -> Recipe:
     meta = reader.meta(top.get("meta"))
     optimiser = reader.optimiser(top.get("optimiser", {}), model)
     reader.together(model, loss, contrastive, meta)
+    if ties == "half":
+        reader.no_margin_for_all(treatments)
     if reader.problems:
         raise BadRecipe(reader.problems)
     return Recipe(
@@ -320,6 +337,10 @@ class _Reader:
             self.problems.append("A recipe needs a `name`.")
         if len(value) > most:
             self.problems.append(f"{what} is at most {most} characters long.")
+        if any(
+            ord(sign) < 32 and sign not in "\n\t" or 0xD800 <= ord(sign) < 0xE000 for sign in value
+        ):
+            self.problems.append(f"{what} holds signs that cannot be shown or stored.")
         return value.strip()
 
     def choice(
@@ -349,9 +370,8 @@ class _Reader:
         above_low: bool = False,
     ) -> float:
         value = written.get(key, default)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
         fits = (
-            is_number
+            _is_number(value)
             and (low < value if above_low else low <= value)
             and (value < high if below_high else value <= high)
         )
@@ -598,6 +618,16 @@ class _Reader:
             )
 
 
+    def no_margin_for_all(self, treatments: Sequence[Treatment]) -> None:
+        """Ties have no strength of their own, so that only a treatment of all pairs meets them."""
+        for number, treatment in enumerate(treatments, start=1):
+            if treatment.when.is_everything and treatment.then.margin is not None:
+                self.problems.append(
+                    f"Treatment {number} gives a margin to ties, which prefer neither response: "
+                    f"say which pairs get a margin, or leave ties out."
+                )
+
+
 USUAL = {
     HIDDEN: Optimiser(),
     LORA: Optimiser(epochs=1, learning_rate=1e-4, batch=32, weight_decay=0.0, patience=0),
@@ -606,7 +636,9 @@ USUAL = {
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= LARGEST_NUMBER  # not so of what is no number, or endless
 
 
 def _either(choices: Sequence[str]) -> str:

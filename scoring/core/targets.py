@@ -170,10 +170,9 @@ def _lacking(recipe: Recipe, measured: Measured) -> list[str]:
     there = measured.given
     if there is None:
         there = frozenset(measured.flags.tolist()) - {""}
-    wanted = [flag for treatment in recipe.treatments for flag in treatment.when.flags]
     return [
         f"The recipe treats pairs flagged {flag!r}, and the run has none: it has "
         f"{', '.join(sorted(there)) or 'no flags at all'}."
-        for flag in dict.fromkeys(wanted)
+        for flag in recipe.flags
         if flag not in there
     ]

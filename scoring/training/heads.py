@@ -260,7 +260,10 @@ class _Goal:
                 losses.bradley_terry_slope(towards),
             )
         else:
-            bend, slope = losses.soft_curvature(towards, self.margin), self._slope(towards)
+            bend, slope = (
+                losses.soft_curvature(towards, self.probability, self.margin),
+                self._slope(towards),
+            )
         weights = self._weights(towards)
         curvature = weights * bend.clamp_min(LEAST_CURVATURE)
         return curvature, curvature * f - weights * self.direction * slope

@@ -39,4 +39,4 @@ def teach(
     """
     if recipe.model.kind == HIDDEN:
         raise NotImplementedError
-    return heads.train(pairs, bag, space=space, slices=slices, on_step=on_step)
+    return heads.train(pairs, bag, space=space, slices=slices, loss=recipe.loss, on_step=on_step)
