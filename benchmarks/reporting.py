@@ -76,12 +76,14 @@ class Row:
 
 @dataclass
 class Report:
-    """The rows of one benchmark; `baseline` heads their column of baselines."""
+    """The rows of one benchmark; `baseline` heads their column of baselines, and `details` are what
+    the rows are means of, for the JSON alone."""
 
     benchmark: str
     baseline: str = "baseline"
     rows: list[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    details: list[dict[str, Any]] = field(default_factory=list)
     device: str = field(default_factory=lambda: machine())  # with the load before we add to it
 
     def skip(self, sentence: str) -> None:
@@ -109,6 +111,7 @@ class Report:
             | {"python": platform.python_version()},
             "rows": [row.as_dict() for row in self.rows],
             "skipped": self.skipped,
+            **({"details": self.details} if self.details else {}),
         }
 
 

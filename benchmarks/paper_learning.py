@@ -1,0 +1,284 @@
+"""Figures 11, 16, 19 and 20 of the paper: what contrastive learning does to features, MetaRM to the
+scores of sampled responses, and many epochs to rewards."""
+
+import gzip
+import json
+from collections.abc import Sequence
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.measuring import DATA
+from benchmarks.paper_scene import (
+    NO,
+    RAW,
+    TRUSTED,
+    UNCLEAR,
+    YES,
+    Doubles,
+    Finding,
+    Scene,
+    Table,
+    Taught,
+    all_of,
+    from_truth,
+    is_gain,
+    said,
+    shown,
+    taught_on,
+)
+from benchmarks.prepared import Floats, response_features
+from benchmarks.reporting import say
+from scoring.core import audit, curves
+from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.engine.heads import HiddenHead
+from scoring.engine.texts import prompt_text
+
+Features = npt.NDArray[np.float32]
+
+SAMPLED = DATA / "pairs" / "arena_bench.multi.jsonl.gz"
+RESPONSES = 8  # of a prompt, by as many models
+STEPS = (0.0, 0.1, 1.0)  # of MetaRM's ascent
+EPOCHS = 40
+RIDGE = 1.0  # of the discriminant, on standardised features
+CONTRASTED = (
+    *("hidden layer", "SimCSE on pairs", "SimCSE on differences"),
+    *("SwAV on pairs", "SwAV on differences"),
+)
+LONG = parse(
+    {
+        "name": "long",
+        "model": {"kind": "hidden"},
+        "optimiser": {"epochs": EPOCHS, "patience": 0},
+    }
+)
+LONG_CENTRED = parse(
+    {
+        "name": "long, centred",
+        "model": {"kind": "hidden"},
+        "loss": {"centring": 0.01},
+        "optimiser": {"epochs": EPOCHS, "patience": 0},
+    }
+)
+
+
+def separability(scenes: Sequence[Scene]) -> Finding:
+    """Figure 11: how far apart chosen and rejected features lie, with and without contrastive
+    learning."""
+    table = Table("Heads with a hidden layer, features and accuracy of held-out prompts", "recipe")
+    for scene in scenes:
+        say(f"  contrastive learning, seed {scene.seed}")
+        for name in CONTRASTED:
+            found = taught_on(scene, PRESETS[name])
+            ratio, apart = _apart(found)
+            table.add("Fisher's ratio", name, ratio)
+            table.add("AUROC of a discriminant", name, apart)
+            for kind, value in found.accuracies().items():
+                if kind in (RAW, TRUSTED):
+                    table.add(f"{kind} labels", name, value)
+    ratios = table.gains("Fisher's ratio", "SimCSE on pairs", "hidden layer")
+    aurocs = table.gains("AUROC of a discriminant", "SimCSE on pairs", "hidden layer")
+    return Finding(
+        "11",
+        "Does contrastive learning part chosen from rejected features?",
+        "with SimCSE the features of chosen and rejected responses overlap less (seen by t-SNE).",
+        f"SimCSE on pairs changes Fisher's ratio of chosen against rejected features by "
+        f"{said(ratios)} and the AUROC of a linear discriminant by {said(aurocs)}; accuracy on raw "
+        f"labels by {said(table.gains('raw labels', 'SimCSE on pairs', 'hidden layer'))}.",
+        all_of(is_gain(ratios), is_gain(aurocs)),
+        [table],
+    )
+
+
+def _apart(taught: Taught) -> tuple[float, float]:
+    """Fisher's ratio of chosen against rejected features of the validation pairs, and the AUROC of
+    a discriminant fitted on one half of these and judged on the other; means over members."""
+    scene = taught.scene
+    rows = np.flatnonzero(~scene.training & (scene.trusted != 0))
+    prefers_a = scene.trusted[rows, None] > 0
+    ratios, aurocs = [], []
+    for head in taught.trained.heads:
+        if not isinstance(head, HiddenHead):
+            raise TypeError("only heads with a hidden layer have features of their own")
+        a, b = (_hidden(head, of[rows]) for of in (scene.prepared.a, scene.prepared.b))
+        chosen, rejected = np.where(prefers_a, a, b), np.where(prefers_a, b, a)
+        ratios.append(_fisher(chosen, rejected))
+        aurocs.append(_discriminant(chosen, rejected))
+    return fmean(ratios), fmean(aurocs)
+
+
+def _hidden(head: HiddenHead, rows: Floats) -> Doubles:
+    """The features (n, hidden) that a head makes of features (n, width)."""
+    values = head.scaling.apply(rows) @ head.weights.T + head.bias
+    return np.maximum(values, 0.0).astype(np.float64)
+
+
+def _fisher(chosen: Doubles, rejected: Doubles) -> float:
+    """The squared distance of the two centres over the mean variance around them."""
+    between = np.square(chosen.mean(0) - rejected.mean(0)).sum()
+    return float(2.0 * between / (chosen.var(0).sum() + rejected.var(0).sum()))
+
+
+def _discriminant(chosen: Doubles, rejected: Doubles) -> float:
+    half = np.arange(len(chosen)) % 2 == 0
+    both = np.concatenate([chosen[half], rejected[half]])
+    centre, scale = both.mean(0), both.std(0) + 1e-9
+    one, other = (chosen - centre) / scale, (rejected - centre) / scale
+    within = np.cov(one[half], rowvar=False) + np.cov(other[half], rowvar=False)
+    direction = np.linalg.solve(
+        within + RIDGE * np.eye(len(within)), one[half].mean(0) - other[half].mean(0)
+    )
+    scores = np.concatenate([other[~half], one[~half]]) @ direction
+    is_chosen = np.arange(len(scores)) >= len(scores) // 2
+    return audit.auroc(scores, is_chosen)
+
+
+def spreading(scenes: Sequence[Scene], sampled: Features) -> Finding:
+    """Figure 16: how far apart MetaRM scores responses that were sampled elsewhere; `sampled`
+    (prompts, responses, width) are half for the ascent, half to judge by."""
+    table = Table("MetaRM, by the step of its ascent, on sampled responses kept back", "step")
+    taught_by, judged_by = sampled[::2], sampled[1::2]
+    for scene in scenes:
+        say(f"  MetaRM, seed {scene.seed}")
+        space = scene.prepared.space
+        responses = space.project(taught_by.reshape(-1, sampled.shape[2]))
+        responses = responses.reshape(*taught_by.shape[:2], -1)
+        for step in STEPS:
+            found = taught_on(scene, _meta(step), responses=responses)
+            spread, relative = _score_differences(found, judged_by)
+            table.add("mean difference of two responses", f"{step:g}", spread)
+            table.add("in units of the validation margins", f"{step:g}", relative)
+            for kind, value in found.accuracies().items():
+                if kind in (RAW, TRUSTED):
+                    table.add(f"{kind} labels", f"{step:g}", value)
+    own = "in units of the validation margins"
+    wider = {step: table.gains(own, f"{step:g}", "0") for step in STEPS[1:]}
+    words = ", ".join(f"{said(gain)} with a step of {step:g}" for step, gain in wider.items())
+    return Finding(
+        "16",
+        "Does MetaRM spread the scores of responses from elsewhere?",
+        "the distribution of normalised score differences on the shifted prompts widens.",
+        f"the mean difference of two sampled responses' scores, in units of the same model's "
+        f"validation margins, changes by {words}.",
+        all_of(*map(is_gain, wider.values())),
+        [table],
+    )
+
+
+def _meta(step: float) -> Recipe:
+    return parse({"name": "meta", "model": {"kind": "hidden"}, "meta": {"step": step}})
+
+
+def _score_differences(taught: Taught, sampled: Features) -> tuple[float, float]:
+    """The mean absolute difference between two responses to a prompt, in the members' own units and
+    beside the root mean square of their validation margins; means over members."""
+    heads = [head for head in taught.trained.heads if isinstance(head, HiddenHead)]
+    prepared, held_out = taught.scene.prepared, np.flatnonzero(~taught.scene.training)
+    spreads, relative = [], []
+    for head in heads:
+        scores = _rewards(head, sampled.reshape(-1, sampled.shape[2])).reshape(sampled.shape[:2])
+        apart = np.abs(scores[:, :, None] - scores[:, None, :])
+        pairs = np.triu_indices(sampled.shape[1], 1)
+        spread = float(apart[:, pairs[0], pairs[1]].mean())
+        margins = _rewards(head, prepared.a[held_out]) - _rewards(head, prepared.b[held_out])
+        spreads.append(spread)
+        relative.append(spread / float(np.sqrt(np.square(margins).mean())))
+    return fmean(spreads), fmean(relative)
+
+
+def _rewards(head: HiddenHead, rows: Floats) -> Doubles:
+    scaled = head.scaling.apply(rows)
+    hidden = np.maximum(scaled @ head.weights.T + head.bias, 0.0)
+    return np.asarray(hidden @ head.outputs + scaled @ head.straight, dtype=np.float64)
+
+
+def inflating(scenes: Sequence[Scene]) -> list[Finding]:
+    """Figures 19 and 20: overfitting after few epochs, and rewards that rise while the gap does
+    not."""
+    table = Table(f"A long training, {EPOCHS} epochs, and one whose rewards are centred", "at")
+    warned = []
+    for scene in scenes:
+        say(f"  a long training, seed {scene.seed}")
+        for name, recipe in (("plain", LONG), ("centred", LONG_CENTRED)):
+            taught = taught_on(scene, recipe)
+            curve = taught.trained.curve
+            if name == "plain":
+                warned.append(curves.inflation(curve) is not None)
+            for words, point in (("first look", curve[0]), ("last look", curve[-1])):
+                for figure in ("loss", "held_out_loss", "held_out_accuracy", "margin", "reward"):
+                    value = getattr(point, figure)
+                    if value is not None:
+                        table.add(figure.replace("_", " "), f"{name}, {words}", value)
+            losses = [p.held_out_loss for p in curve if p.held_out_loss is not None]
+            epochs = [p.epoch for p in curve if p.held_out_loss is not None]
+            table.add("epoch of the least held out loss", name, epochs[int(np.argmin(losses))])
+            accuracies = [p.held_out_accuracy for p in curve if p.held_out_accuracy is not None]
+            table.add("best held out accuracy", name, max(accuracies))
+    return [_overfits(table), _inflates(table, warned)]
+
+
+def _overfits(table: Table) -> Finding:
+    rise = [
+        last - first
+        for last, first in zip(
+            table.values("held out loss", "plain, last look"),
+            table.values("held out loss", "plain, first look"),
+            strict=True,
+        )
+    ]
+    fall = [
+        first - last
+        for last, first in zip(
+            table.values("loss", "plain, last look"),
+            table.values("loss", "plain, first look"),
+            strict=True,
+        )
+    ]
+    best = table.values("epoch of the least held out loss", "plain")
+    return Finding(
+        "19",
+        "Does a reward model overfit within few epochs?",
+        "after the first epoch the validation loss rises while the training loss goes on falling.",
+        f"the held-out loss is least after epoch {shown(best)}; over {EPOCHS} epochs it changes by "
+        f"{said(rise)} while the loss of what is learnt from falls by {said(fall)}.",
+        all_of(is_gain(rise), is_gain(fall)),
+        [table],
+    )
+
+
+def _inflates(table: Table, warned: Sequence[bool]) -> Finding:
+    rewards, gaps = (
+        [
+            last - first
+            for last, first in zip(
+                table.values(figure, "plain, last look"),
+                table.values(figure, "plain, first look"),
+                strict=True,
+            )
+        ]
+        for figure in ("reward", "margin")
+    )
+    rises = is_gain(rewards)
+    holds = from_truth(fmean(gaps) < 0.25 * fmean(rewards)) if fmean(rewards) > 0 else NO
+    return Finding(
+        "20",
+        "Do rewards inflate while the gap stays?",
+        "with more epochs the scores of both responses rise while the gap between chosen and "
+        "rejected does not.",
+        f"over {EPOCHS} epochs the mean reward changes by {said(rewards)} and the gap by "
+        f"{said(gaps)}; the inflation watch warned in {sum(warned)} of {len(warned)} trainings.",
+        YES if (rises, holds) == (YES, YES) else NO if holds == NO else UNCLEAR,
+        [],
+    )
+
+
+def sampled_responses(most: int | None = None) -> Features:
+    """Features (prompts, RESPONSES, width) of answers to prompts by so many models each."""
+    with gzip.open(SAMPLED, "rt", encoding="utf-8") as source:
+        rows = [json.loads(line) for line in source][:most]
+    rows = [row for row in rows if len(row["responses"]) >= RESPONSES]
+    prompts = [prompt_text(row["prompt"]) for row in rows for _ in range(RESPONSES)]
+    answers = [one["text"] for row in rows for one in row["responses"][:RESPONSES]]
+    found = response_features(prompts, answers)
+    return found.reshape(len(rows), RESPONSES, -1)
