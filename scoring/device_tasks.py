@@ -9,6 +9,7 @@ from celery import shared_task
 from curator.lib import processes, work
 from scoring import audits, checkpoints, embedding, fitting, launch, margins, placing, shards
 from scoring.engine.devices import DeviceLost
+from scoring.experiments import steps, trials
 from scoring.models import (
     Audit,
     Checkpoint,
@@ -16,6 +17,7 @@ from scoring.models import (
     TopicMap,
     TrainingRun,
     TrainingShard,
+    Trial,
 )
 
 Row = TypeVar("Row", bound=work.Work)
@@ -46,6 +48,12 @@ def score_shard(*, shard_id: int) -> None:
 @shared_task
 def run_audit(*, audit_id: int) -> None:
     _perform(Audit, audit_id, audits.run)
+
+
+@shared_task
+def run_trial(*, trial_id: int) -> None:
+    _perform(Trial, trial_id, trials.run)
+    steps.after_trial(trial_id)
 
 
 @shared_task

@@ -7,7 +7,8 @@ from annotations.models import Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
 from scoring import counting, freezing, launch, planning, recalibrating, routing, shards, strengths
-from scoring.models import CalibrationUse, DatasetFigures, ScoringRun, TrainingRun
+from scoring.experiments import steps, together
+from scoring.models import CalibrationUse, DatasetFigures, Experiment, ScoringRun, TrainingRun
 
 
 @shared_task
@@ -25,6 +26,11 @@ def finish_scoring(*, run_id: int) -> None:
     work.perform(ScoringRun, run_id, strengths.bring_together)
     strengths.take_back(run_id)
     launch.find_topics_after(ScoringRun.objects.filter(pk=run_id).first())
+
+
+@shared_task
+def finish_experiment(*, experiment_id: int) -> None:
+    work.perform(Experiment, experiment_id, together.bring_together)
 
 
 @shared_task
@@ -52,6 +58,7 @@ def sweep() -> None:
     """Ring for runs and snapshots that are due, for runs to take back, for rounds that nobody has
     filled, figures that nobody has counted and calibrations that nobody has written."""
     shards.sweep()
+    steps.sweep()
     for run_id in strengths.half_handed_over():
         ring(shards.FINISH_SCORING, run_id=run_id)
     counting.ask_where_lately_changed()

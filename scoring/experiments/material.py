@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from annotations.models import PreferencePair
+from annotations.models import PreferencePair, Snapshot
 from curator.lib import work
 from curator.lib.refusals import Refusal
 from scoring import fitting
@@ -51,14 +51,20 @@ class Material:
 
 def of(trial: Trial) -> Material:
     """The material of the trial's fold, from memory where this process has made it before."""
-    experiment = trial.arm.experiment
-    name = (experiment.pk, experiment.fence, _fold_of(trial))
+    name = name_of(trial)
     if name not in _kept:
         while len(_kept) >= KEPT:
             _kept.popitem(last=False)
-        _kept[name] = _made(trial, experiment)
+        _kept[name] = _made(trial, trial.arm.experiment)
     _kept.move_to_end(name)
     return _kept[name]
+
+
+def name_of(trial: Trial) -> tuple[int, int, int]:
+    """Names what the trials of an experiment's fold share; without folds, all trials do."""
+    experiment = trial.arm.experiment
+    fold = -1 if experiment.evaluated_on_id is not None else trial.fold
+    return experiment.pk, round(experiment.created_at.timestamp()), fold
 
 
 def backbone_of(experiment: Experiment) -> Backbone:
@@ -79,16 +85,23 @@ def backbone_of(experiment: Experiment) -> Backbone:
     return backbone
 
 
-def labelled_of(arm: Arm, *, keeps_ties: bool = False) -> Labelled:
-    """All pairs that the arm has labels of, in whichever fold. Raises NotEnoughPairs."""
+def labelled_of(arm: Arm, *, keeps_ties: bool = False, outside: int | None = None) -> Labelled:
+    """The pairs that the arm has labels of, in all folds or outside of one. Raises
+    NotEnoughPairs."""
     experiment = arm.experiment
+
+    def keep(group: str) -> bool:
+        return outside is None or not planning.is_held_out(experiment, group, outside)
+
+    given: Labels | Snapshot = Labels.NOW
     if arm.snapshot is not None:
-        return labelled_pairs(experiment.dataset, labels=arm.snapshot, keeps_ties=keeps_ties)
-    if arm.labels == Arm.Labels.SOURCE:
-        return labelled_pairs(experiment.dataset, labels=Labels.SOURCE, keeps_ties=keeps_ties)
+        given = arm.snapshot
+    elif arm.labels == Arm.Labels.SOURCE:
+        given = Labels.SOURCE
     return labelled_pairs(
         experiment.dataset,
-        labels=Labels.NOW,
+        labels=given,
+        keep=keep,
         keeps_ties=keeps_ties,
         until=experiment.last_decision,
     )
@@ -111,11 +124,6 @@ def training_pairs(of: Material, chosen: Indices, labels: Floats, slices: Slices
 
 
 _kept: "OrderedDict[tuple[int, int, int], Material]" = OrderedDict()
-
-
-def _fold_of(trial: Trial) -> int:
-    """Without folds, all trials share their material."""
-    return -1 if trial.arm.experiment.evaluated_on_id is not None else trial.fold
 
 
 def _made(trial: Trial, experiment: Experiment) -> Material:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from annotations.models import Dataset, Decision, Snapshot
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
+from scoring import recipe_book
 from scoring.core import recipes
 from scoring.core.bags import bags
 from scoring.core.experiments import fold_of
@@ -39,7 +40,6 @@ class ArmPlan:
     labels: str  # of Arm.Labels
     snapshot: Snapshot | None = None
     recipe: Recipe = PLAIN
-    recipe_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def plan(design: Design, *, by: User | None) -> Experiment:
             labels=arm.labels,
             snapshot=arm.snapshot,
             recipe=recipes.as_json(arm.recipe),
-            recipe_version=arm.recipe_version,
+            recipe_version=recipe_book.version_of(dataset=design.dataset, recipe=arm.recipe, by=by),
         )
         for position, arm in enumerate(design.arms)
     )

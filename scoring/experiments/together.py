@@ -14,6 +14,7 @@ from curator.lib.bulk import among
 from curator.lib.intervals import Estimate
 from curator.lib.refusals import Refusal
 from curator.lib.work import Work
+from scoring import responses
 from scoring.core import experiments
 from scoring.core.experiments import AGREEING, RAW, TRUSTED, ArmFigures, Evaluation, Found
 from scoring.models import Arm, Experiment, Trial
@@ -64,10 +65,12 @@ def result_of(
     evaluation = _evaluation(experiment, arms, trials)
     found = experiments.find(evaluation, seed=experiment.seeds[0])
     by_arm = {arm.pk: [trial for trial in trials if trial.arm_id == arm.pk] for arm in arms}
+    best_of = _best_of(experiment, arms, trials)
     figures = [
         {
             "name": arm.name,
             **_figures(of),
+            "best_of_n": best_of[arm.pk] if best_of else None,
             **_cost(by_arm[arm.pk]),
         }
         for arm, of in zip(arms, found.arms, strict=True)
@@ -146,6 +149,43 @@ def _evaluation(experiment: Experiment, arms: Sequence[Arm], trials: Sequence[Tr
     return Evaluation(groups, raw, trusted, margins, slopes)
 
 
+def _best_of(
+    experiment: Experiment, arms: Sequence[Arm], trials: Sequence[Trial]
+) -> dict[int, dict[str, Any]] | None:
+    """What each arm's best of n is worth, by arm; None where no scored response was judged."""
+    if experiment.responses is None:
+        return None
+    scores = [
+        np.array([each for each in row.scores if each is not None])
+        for row in responses.read(experiment.responses)
+    ]
+    seeds = {seed: number for number, seed in enumerate(experiment.seeds)}
+    places = {arm.pk: number for number, arm in enumerate(arms)}
+    chosen = np.full((len(arms), len(seeds), len(scores)), np.nan)
+    for trial in trials:
+        of = trial.figures.get("best_of", {"prompts": [], "chosen": []})
+        chosen[places[trial.arm_id], seeds[trial.seed]][of["prompts"]] = of["chosen"]
+    judged = np.flatnonzero(np.isfinite(chosen).any(axis=(0, 1)))
+    if not len(judged):
+        return None
+    found = experiments.choices(
+        chosen[:, :, judged],
+        np.array([scores[i].mean() for i in judged]),
+        np.array([scores[i].max() for i in judged]),
+        seed=experiment.seeds[0],
+    )
+    bounds = {"prompts": found.prompts, "random": found.random, "best": found.best}
+    return {
+        arm.pk: {
+            "chosen": asdict(of.chosen),
+            "difference": asdict(of.difference),
+            "gain": of.gain,
+            **bounds,
+        }
+        for arm, of in zip(arms, found.arms, strict=True)
+    }
+
+
 def _known(ids: Indices) -> tuple[Indices, Floats]:
     """Numbers of the pairs' prompt groups, and their labels as imported, (n,)."""
     rows: Any = PreferencePair.objects.filter(pk__in=among(ids.tolist())).order_by("pk")
@@ -172,13 +212,14 @@ def _figures(of: ArmFigures) -> dict[str, Any]:
 
 
 def _cost(trials: Sequence[Trial]) -> dict[str, Any]:
+    """Seconds of all trials together, and what their training was like on average."""
     figures = [trial.figures for trial in trials]
     return {
         "seconds": sum(of["seconds"] for of in figures),
         "trials": len(trials),
-        **{
-            name: round(sum(of[name] for of in figures) / len(figures))
-            for name in ("learnt_from", "turned", "softened")
+        "treated": {
+            name: round(sum(of["treated"][name] for of in figures) / len(figures))
+            for name in figures[0]["treated"]
         },
     }
 

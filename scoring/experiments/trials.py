@@ -15,23 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from curator.lib import work
-from curator.lib.refusals import Refusal
 from scoring import fitting, labels
 from scoring.core import calibration, curves, recipes, strength
 from scoring.core.bags import bags, in_bag
 from scoring.core.flags import FlagRule
 from scoring.core.judging import FEWEST_TO_CALIBRATE, judge
-from scoring.core.recipes import FLAGS, BadRecipe, Recipe
-from scoring.core.targets import Measured, Targets, targets
-from scoring.engine.heads import AnyHead, Head, Slices
+from scoring.core.recipes import FLAGS, Recipe
+from scoring.core.targets import Measured, Targets
+from scoring.engine.heads import Head
 from scoring.environment import environment
-from scoring.experiments import material, planning, steps
+from scoring.experiments import best_of, material, steps
 from scoring.experiments.material import Material
-from scoring.labels import Labelled
+from scoring.labels import Labelled, Labels
 from scoring.models import Experiment, Trial
 from scoring.shards import NotEnoughPairs
 from scoring.training import heads
-from scoring.training.diverging import Diverged
 from scoring.training.heads import Trained
 from scoring.training.teaching import teach
 
@@ -42,10 +40,6 @@ Indices = npt.NDArray[np.int64]
 
 FEWEST_PAIRS = 20  # to learn from
 KEPT = 4  # measurements, for the recipes that go by them
-
-
-class CannotFollow(Refusal):
-    """The recipe asks for what the arm's labels do not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,23 +57,24 @@ def run(trial: Trial) -> None:
     experiment = trial.arm.experiment
     steps.begin(experiment)
     found = material.of(trial)
-    started = time.monotonic()
+    started = time.monotonic()  # what arms share is not part of what they cost
     recipe = recipes.parse(trial.arm.recipe)
     lesson = _lesson(trial, recipe, found)
     trained, bag = _taught(trial, recipe, found, lesson)
     asked = _asked(trained, found, found.judged)
     scales = _scales(trained, bag)
     margins = strength.preference_strength(strength.standardise(asked, scales))
+    answers = best_of.answers_of(trial, found)
     figures = {
-        "learnt_from": len(lesson.places),
-        "turned": int(lesson.targets.flipped.sum()),
-        "softened": int((lesson.targets.probability < 1.0).sum()),
+        "treated": fitting.treated(lesson.targets),
         "slope": _slope(trained, bag, scales, lesson),
         "penalty": trained.penalty,
         "out_of_bag_loss": trained.loss,
         "warnings": trained.warnings,
         "seconds": time.monotonic() - started,
     }
+    if answers is not None:
+        figures["best_of"] = best_of.choose(answers, trained, found, scales)
     _note_environment(experiment)
     work.finish(
         trial,
@@ -93,65 +88,49 @@ def run(trial: Trial) -> None:
 def _lesson(trial: Trial, recipe: Recipe, found: Material) -> Lesson:
     """Raises NotEnoughPairs, CannotFollow."""
     arm = trial.arm
-    labelled = material.labelled_of(arm, keeps_ties=recipe.keeps_ties)
-    kept = np.array(
-        [not planning.is_held_out(arm.experiment, group, trial.fold) for group in labelled.groups],
-        dtype=np.bool_,
+    labelled = material.labelled_of(arm, keeps_ties=recipe.keeps_ties, outside=trial.fold)
+    grades = None
+    if recipe.needs_grades:
+        said = Labels.NOW if arm.snapshot is None else arm.snapshot
+        grades = labels.grades(labelled, arm.experiment.dataset, labels=said)
+    taught = fitting.targets_of(
+        labelled,
+        recipe,
+        measured=_measured(trial, labelled, found) if recipe.needs_run else None,
+        grades=grades,
     )
-    measured = _measured(trial, labelled, kept, found) if recipe.needs_run else None
-    graded = any(treatment.then.by_grade for treatment in recipe.treatments)
-    said = labels.Labels.SOURCE if arm.snapshot is None else arm.snapshot
-    grades = labels.grades(labelled, arm.experiment.dataset, labels=said) if graded else None
-    try:
-        made = targets(
-            labelled.labels[kept].astype(np.float64),
-            recipe,
-            measured=measured,
-            probabilities=labelled.probabilities[kept],
-            grades=None if grades is None else grades[kept],
-        )
-    except BadRecipe as error:
-        raise CannotFollow(f"The arm {arm.name!r} cannot follow its recipe: {error}") from error
-    used = np.flatnonzero(kept)[made.used]
-    said_a = labelled.labels[used] >= 0
-    lesson = Lesson(
-        places=found.places(np.array(labelled.ids, dtype=np.int64)[used]),
-        labels=np.where(said_a, 1.0, -1.0).astype(np.float32),
-        digests=[labelled.digests[i] for i in used],
-        targets=made.of(made.used),
-    )
+    used = np.flatnonzero(taught.used)
     if len(used) < FEWEST_PAIRS:
         raise NotEnoughPairs(
             f"The arm {arm.name!r} has {len(used)} pairs to learn from outside fold "
             f"{trial.fold + 1}; it needs at least {FEWEST_PAIRS}."
         )
-    if len(set(lesson.targets.direction.tolist())) < 2:
-        raise NotEnoughPairs(
-            f"There is nothing to learn for the arm {arm.name!r}: all labels prefer the same side."
-        )
-    return lesson
+    return Lesson(
+        places=found.places(np.array(labelled.ids, dtype=np.int64)[used]),
+        labels=np.where(labelled.labels[used] >= 0, 1.0, -1.0).astype(np.float32),
+        digests=[labelled.digests[i] for i in used],
+        targets=taught.of(taught.used),
+    )
 
 
 _kept: "OrderedDict[tuple[Any, ...], Measured]" = OrderedDict()
 
 
-def _measured(trial: Trial, labelled: Labelled, kept: Booleans, found: Material) -> Measured:
+def _measured(trial: Trial, labelled: Labelled, found: Material) -> Measured:
     """What an ensemble of linear heads makes of the arm's labels outside the fold, each pair by the
     members that have not learnt from it. Arms with the same labels share it."""
     arm = trial.arm
-    held = trial.fold if arm.experiment.evaluated_on_id is None else -1
-    name = (arm.experiment_id, held, trial.seed, arm.labels, arm.snapshot_id, len(labelled.ids))
+    name = (*material.name_of(trial), trial.seed, arm.labels, arm.snapshot_id, len(labelled.ids))
     if name not in _kept:
         while len(_kept) >= KEPT:
             _kept.popitem(last=False)
-        _kept[name] = _measure(trial, labelled, kept, found)
+        _kept[name] = _measure(trial, labelled, found)
     _kept.move_to_end(name)
     return _kept[name]
 
 
-def _measure(trial: Trial, labelled: Labelled, kept: Booleans, found: Material) -> Measured:
-    chosen = np.flatnonzero(kept)
-    told = chosen[labelled.labels[chosen] != 0]
+def _measure(trial: Trial, labelled: Labelled, found: Material) -> Measured:
+    told = np.flatnonzero(labelled.labels)
     if len(told) < max(FEWEST_PAIRS, FEWEST_TO_CALIBRATE):
         raise NotEnoughPairs(
             f"The arm {trial.arm.name!r} has too few labels to measure their strength by: "
@@ -166,13 +145,12 @@ def _measure(trial: Trial, labelled: Labelled, kept: Booleans, found: Material) 
     )
     judged = judge(np.where(bag, np.nan, trained.margins.astype(np.float64)), FlagRule())
     assert judged.calibrated is not None
-    strengths, probabilities = np.full(len(kept), np.nan), np.full(len(kept), np.nan)
-    flags = np.full(len(kept), "", dtype="<U9")
+    count = len(labelled.ids)
+    strengths, probabilities = np.full(count, np.nan), np.full(count, np.nan)
+    flags = np.full(count, "", dtype="<U9")
     strengths[told], flags[told] = judged.strengths, judged.flagging.flags
     probabilities[told] = judged.calibrated.probabilities
-    return labels.measured_of(
-        strengths[kept], flags[kept], probabilities=probabilities[kept], given=frozenset(FLAGS)
-    )
+    return labels.measured_of(strengths, flags, probabilities=probabilities, given=frozenset(FLAGS))
 
 
 def _taught(
@@ -183,22 +161,25 @@ def _taught(
     plain = material.training_pairs(found, lesson.places, lesson.labels, slices)
     pairs = heads.TrainingPairs(**{**vars(plain), "targets": lesson.targets})
     bag = _bag(trial, lesson.digests)
+    fitting.check_bags(bag, lesson.targets)
 
     def heard(done: int, total: int) -> None:
         work.renew(trial, steps_done=done, steps_total=total)
 
-    try:
-        trained = teach(
-            pairs,
-            bag,
-            recipe,
-            space=found.space,
-            slices=slices,
-            seed=trial.seed,
-            on_step=heard,
-        )
-    except Diverged as error:
-        raise CannotFollow(f"The arm {trial.arm.name!r} diverged: {error}") from error
+    sampled, answers = None, best_of.answers_of(trial, found)
+    if recipe.meta is not None and answers is not None:
+        given = trial.arm.experiment.responses
+        sampled = best_of.to_meta_train_on(answers, recipe.meta, given.name if given else "")
+    trained = teach(
+        pairs,
+        bag,
+        recipe,
+        space=found.space,
+        slices=slices,
+        seed=trial.seed,
+        responses=sampled,
+        on_step=heard,
+    )
     return trained, bag
 
 
@@ -208,26 +189,20 @@ def _bag(trial: Trial, digests: list[str]) -> Booleans:
 
 
 def _asked(trained: Trained, found: Material, ids: Indices) -> Doubles:
-    """Margins towards A of pairs that were not learnt from, (n, members)."""
-    places = found.places(ids)
-    return _margins(trained.heads, found, places, trained.slices)
+    """Margins towards A of pairs that were not learnt from, (n, members).
 
-
-def _margins(members: list[AnyHead], found: Material, places: Indices, slices: Slices) -> Doubles:
+    Effects of single responses are those of prompts that were learnt from, and say nothing here.
+    """
+    places, directions = found.places(ids), found.space.directions
+    codes = trained.slices.codes_of([found.slices[i] for i in places])
     columns = []
-    codes = slices.codes_of([found.slices[i] for i in places])
-    for head in members:
+    for head in trained.heads:
         if isinstance(head, Head):
-            # no effects of single responses: those of prompts that are not held out
-            blocks = head.weights @ found.space.directions  # (1 + slices, components)
-            parts = found.differences[places] @ blocks.T
-            columns.append(parts[:, 0] + (parts[:, 1:] * codes).sum(axis=1))
+            blocks = found.differences[places] @ (head.weights @ directions).T  # (n, 1 + slices)
+            columns.append(blocks[:, 0] + (blocks[:, 1:] * codes).sum(axis=1))
         else:
             assert found.both is not None
-            a, b = (
-                np.maximum(side[places] @ head.weights.T + head.bias, 0.0) @ head.outputs
-                for side in found.both
-            )
+            a, b = (best_of.rewards(head, side[places], directions) for side in found.both)
             columns.append(a - b)
     return np.stack(columns, axis=1).astype(np.float64)
 

@@ -1,0 +1,132 @@
+"""Sampled responses in experiments: which of them an arm's members like best, and what a recipe
+that meta-trains on them reads. Runs on the device."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from curator.lib import digests, work
+from curator.lib.batches import batches
+from scoring import embedding, responses
+from scoring.core import strength
+from scoring.core.recipes import Meta
+from scoring.engine.heads import Head, HiddenHead
+from scoring.experiments import material, planning
+from scoring.experiments.material import Material
+from scoring.models import Experiment, ResponseSet, Trial
+from scoring.shards import NotEnoughPairs
+from scoring.training.heads import Trained
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+CHUNK = 256  # prompts
+KEPT = 2  # folds
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Projected features of all responses of a set, prompt by prompt."""
+
+    projected: Floats  # (responses, components)
+    ends: Indices  # (prompts,): one past the last response of each
+    scores: Doubles  # (responses,): NaN where there is none
+    is_learnt: npt.NDArray[np.bool_]  # (prompts,): whether pairs of the prompt are learnt from
+    is_held_out: npt.NDArray[np.bool_]  # (prompts,): whether the prompt belongs to the fold
+
+    def of(self, prompt: int) -> slice:
+        return slice(int(self.ends[prompt - 1]) if prompt else 0, int(self.ends[prompt]))
+
+    @property
+    def to_judge(self) -> list[int]:
+        """The prompts that nothing is learnt of and whose responses all have a score."""
+        return [
+            prompt
+            for prompt in range(len(self.ends))
+            if not self.is_learnt[prompt] and np.isfinite(self.scores[self.of(prompt)]).all()
+        ]
+
+
+_kept: "OrderedDict[tuple[int, int, int], Answers]" = OrderedDict()
+
+
+def answers_of(trial: Trial, found: Material) -> Answers | None:
+    """The experiment's sampled responses as the trial's fold projects them; None where it has
+    none."""
+    experiment = trial.arm.experiment
+    if experiment.responses is None:
+        return None
+    name = material.name_of(trial)
+    if name not in _kept:
+        while len(_kept) >= KEPT:
+            _kept.popitem(last=False)
+        _kept[name] = _read(trial, experiment, experiment.responses, found)
+    _kept.move_to_end(name)
+    return _kept[name]
+
+
+def choose(
+    answers: Answers, trained: Trained, found: Material, scales: Doubles
+) -> dict[str, object]:
+    """The prompts that were judged, and the score of the response that the members like best of
+    each."""
+    said = np.stack(
+        [rewards(head, answers.projected, found.space.directions) for head in trained.heads], axis=1
+    )
+    liked = strength.preference_strength(strength.standardise(said.astype(np.float64), scales))
+    prompts = answers.to_judge
+    chosen = [float(answers.scores[answers.of(i)][liked[answers.of(i)].argmax()]) for i in prompts]
+    return {"prompts": prompts, "chosen": chosen}
+
+
+def rewards(head: Head | HiddenHead, projected: Floats, directions: Floats) -> Floats:
+    """Rewards (n,) of projected features (n, components) of responses of no known slice, that stand
+    in no other pair."""
+    if isinstance(head, Head):
+        return np.asarray(projected @ (head.weights[0] @ directions))
+    units = np.maximum(projected @ (head.weights @ directions).T + head.bias, 0.0)
+    return np.asarray(units @ head.outputs + projected @ (head.straight @ directions))
+
+
+def to_meta_train_on(answers: Answers, meta: Meta, name: str) -> Floats:
+    """Features (prompts, responses a prompt, components) of prompts outside the fold: the first so
+    many responses of each that has as many. Raises NotEnoughPairs."""
+    starts = np.concatenate([[0], answers.ends[:-1]])
+    wanted = [
+        int(start)
+        for start, end, held_out in zip(starts, answers.ends, answers.is_held_out, strict=True)
+        if end - start >= meta.responses and not held_out
+    ]
+    if not wanted:
+        raise NotEnoughPairs(
+            f"No prompt of {name} has the {meta.responses} responses that the recipe asks for."
+        )
+    rows = np.array(wanted)[:, None] + np.arange(meta.responses)
+    return np.asarray(answers.projected[rows])
+
+
+def _read(trial: Trial, experiment: Experiment, given: ResponseSet, found: Material) -> Answers:
+    backbone = material.backbone_of(experiment)
+    known = set(experiment.dataset.pairs.order_by().values_list("group", flat=True))
+    projected, counts, scores, is_learnt, is_held_out = [], [], [], [], []
+    for some in batches(responses.read(given), CHUNK):
+        asked = [(row.prompt, text) for row in some for text in row.responses]
+        projected.append(found.space.project(embedding.response_features(asked, backbone)))
+        for row in some:
+            group = digests.of_value(row.prompt)
+            held_out = planning.is_held_out(experiment, group, trial.fold)
+            counts.append(len(row.responses))
+            scores += [np.nan if score is None else score for score in row.scores]
+            is_held_out.append(held_out)
+            is_learnt.append(group in known and not held_out)
+        work.renew(trial)
+    return Answers(
+        projected=np.concatenate(projected),
+        ends=np.cumsum(counts, dtype=np.int64),
+        scores=np.array(scores, dtype=np.float64),
+        is_learnt=np.array(is_learnt),
+        is_held_out=np.array(is_held_out),
+    )
