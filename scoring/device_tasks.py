@@ -7,7 +7,18 @@ from typing import TypeVar
 from celery import shared_task
 
 from curator.lib import processes, work
-from scoring import audits, checkpoints, embedding, fitting, launch, margins, placing, shards
+from curator.lib.doorbell import ring
+from scoring import (
+    audits,
+    checkpoints,
+    embedding,
+    fitting,
+    iterating,
+    launch,
+    margins,
+    placing,
+    shards,
+)
 from scoring.engine.devices import DeviceLost
 from scoring.experiments import steps, trials
 from scoring.models import (
@@ -34,7 +45,15 @@ def embed_shard(*, shard_id: int) -> None:
 @shared_task
 def fit_ensemble(*, run_id: int) -> None:
     _perform(TrainingRun, run_id, fitting.fit)
-    launch.find_topics_after(TrainingRun.objects.filter(pk=run_id).first())
+    after_training(run_id)
+
+
+def after_training(run_id: int) -> None:
+    """What an ensemble that is trained sets off: its topics, and the next step of an iteration."""
+    run = TrainingRun.objects.filter(pk=run_id).first()
+    launch.find_topics_after(run)
+    for iteration_id in iterating.waiting_for(run.ensemble_id) if run else ():
+        ring(iterating.GO_ON_ITERATING, iteration_id=iteration_id)
 
 
 @shared_task

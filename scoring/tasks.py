@@ -6,9 +6,26 @@ from celery import shared_task
 from annotations.models import Round, SnapshotRequest
 from curator.lib import work
 from curator.lib.doorbell import is_quiet, ring
-from scoring import counting, freezing, launch, planning, recalibrating, routing, shards, strengths
+from scoring import (
+    counting,
+    freezing,
+    iterating,
+    launch,
+    planning,
+    recalibrating,
+    routing,
+    shards,
+    strengths,
+)
 from scoring.experiments import steps, together
-from scoring.models import CalibrationUse, DatasetFigures, Experiment, ScoringRun, TrainingRun
+from scoring.models import (
+    CalibrationUse,
+    DatasetFigures,
+    Experiment,
+    Iteration,
+    ScoringRun,
+    TrainingRun,
+)
 
 
 @shared_task
@@ -25,7 +42,15 @@ def plan_scoring(*, run_id: int) -> None:
 def finish_scoring(*, run_id: int) -> None:
     work.perform(ScoringRun, run_id, strengths.bring_together)
     strengths.take_back(run_id)
-    launch.find_topics_after(ScoringRun.objects.filter(pk=run_id).first())
+    run = ScoringRun.objects.filter(pk=run_id).first()
+    launch.find_topics_after(run)
+    for iteration_id in iterating.waiting_for(run.ensemble_id) if run else ():
+        ring(iterating.GO_ON_ITERATING, iteration_id=iteration_id)
+
+
+@shared_task
+def go_on_iterating(*, iteration_id: int) -> None:
+    work.perform(Iteration, iteration_id, iterating.advance)
 
 
 @shared_task
@@ -56,7 +81,8 @@ def use_calibration(*, use_id: int) -> None:
 @shared_task
 def sweep() -> None:
     """Ring for runs and snapshots that are due, for runs to take back, for rounds that nobody has
-    filled, figures that nobody has counted and calibrations that nobody has written."""
+    filled, figures that nobody has counted, calibrations that nobody has written, and iterations
+    whose next step is due."""
     shards.sweep()
     steps.sweep()
     for run_id in strengths.half_handed_over():
@@ -66,6 +92,8 @@ def sweep() -> None:
         ring(counting.COUNT_FIGURES, figures_id=figures_id)
     for round_id in work.due(Round, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(launch.FILL_ROUND, round_id=round_id)
+    for iteration_id in iterating.due():
+        ring(iterating.GO_ON_ITERATING, iteration_id=iteration_id)
     for request_id in work.due(SnapshotRequest, unheard=shards.UNHEARD, quiet=is_quiet("default")):
         ring(launch.FREEZE_DATASET, request_id=request_id)
     for use_id in work.due(CalibrationUse, unheard=shards.UNHEARD, quiet=is_quiet("default")):
