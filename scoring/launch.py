@@ -81,6 +81,8 @@ def start_training(
     )
     if recipe is not None:
         run = check_recipe(dataset=dataset, recipe=recipe, by=by, run=run, responses=responses)
+        if not recipe.model.is_head:
+            ensemble.backbone = ""  # nothing reads through one
         ensemble.recipe |= {
             "training": recipes.as_json(recipe),
             "training_version": recipe_book.version_of(dataset=dataset, recipe=recipe, by=by),
@@ -341,8 +343,8 @@ def check_audit(run: ScoringRun, share: float) -> None:
         raise Refusal(f"Run {run.pk} is {run.get_status_display()}: audit a run that is done.")
     if run.ensemble.is_assembled or not recipe_book.recipe_of(run.ensemble).model.is_head:
         raise Refusal(
-            f"An audit trains the members anew, and {run.ensemble.name} is not made of heads alone: "
-            f"audit a run of heads that were trained together."
+            f"An audit trains the members anew, and {run.ensemble.name} is not made of heads "
+            f"alone: audit a run of heads that were trained together."
         )
 
 
