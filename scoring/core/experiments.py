@@ -220,7 +220,7 @@ class _ArmParts:
         self.right, self.sureness = right, sureness
         self.place = np.clip(np.searchsorted(CONFIDENCES, sureness, side="right") - 1, 0, 9)
         seeds = np.maximum(np.isfinite(right).sum(axis=0), 1)
-        asked = np.isfinite(right).any(axis=0)
+        asked = np.asarray(np.isfinite(right).any(axis=0))
         self.ece = table.mean_of_sizes(
             [
                 np.nansum(np.where(self.place == i, sureness - right, 0.0), axis=0) / seeds
@@ -326,7 +326,8 @@ class _Table:
         return _Column(tops, self._add(asked.astype(np.float64)), int(asked.sum()))
 
     def _add(self, values: Floats) -> int:
-        self.columns.append(np.bincount(self.groups, values, minlength=self.count))
+        summed = np.bincount(self.groups, values, minlength=self.count)
+        self.columns.append(summed.astype(np.float64))
         return len(self.columns) - 1
 
     def draw(self) -> "_Drawn":
@@ -366,7 +367,7 @@ class _Drawn:
         if not len(resampled):
             return Estimate(figure, figure, figure)
         if column.doubled:
-            resampled = figure + 2.0 * (resampled - figure)
+            resampled = np.clip(figure + 2.0 * (resampled - figure), 0.0, 1.0)
         if several:
             resampled = np.maximum(resampled - (resampled.mean() - figure), 0.0)
         tail = (1.0 - LEVEL) / 2

@@ -21,7 +21,8 @@ def share_done(experiment: Experiment) -> float:
             filter=Q(status=Work.Status.RUNNING, steps_total__gt=0),
         ),
     )
-    return ((counts["done"] or 0) + (counts["under_way"] or 0.0)) / max(counts["total"], 1)
+    done = float(counts["done"] or 0) + float(counts["under_way"] or 0.0)
+    return done / max(int(counts["total"]), 1)
 
 
 def in_words(experiment: Experiment) -> str:
