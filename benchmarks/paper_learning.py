@@ -41,6 +41,7 @@ SAMPLED = DATA / "pairs" / "arena_bench.multi.jsonl.gz"
 RESPONSES = 8  # of a prompt, by as many models
 STEPS = (0.0, 0.1, 1.0)  # of MetaRM's ascent
 EPOCHS = 40
+COUPLE = 2  # members: one for each half of the labels
 RIDGE = 1.0  # of the discriminant, on standardised features
 CONTRASTED = (
     *("hidden layer", "SimCSE on pairs", "SimCSE on differences"),
@@ -70,7 +71,7 @@ def separability(scenes: Sequence[Scene]) -> Finding:
     for scene in scenes:
         say(f"  contrastive learning, seed {scene.seed}")
         for name in CONTRASTED:
-            found = taught_on(scene, PRESETS[name])
+            found = taught_on(scene, PRESETS[name], members=COUPLE)
             ratio, apart = _apart(found)
             table.add("Fisher's ratio", name, ratio)
             table.add("AUROC of a discriminant", name, apart)
@@ -111,7 +112,7 @@ def _apart(taught: Taught) -> tuple[float, float]:
 def _hidden(head: HiddenHead, rows: Floats) -> Doubles:
     """The features (n, hidden) that a head makes of features (n, width)."""
     values = head.scaling.apply(rows) @ head.weights.T + head.bias
-    return np.maximum(values, 0.0).astype(np.float64)
+    return np.asarray(np.maximum(values, 0.0), dtype=np.float64)
 
 
 def _fisher(chosen: Doubles, rejected: Doubles) -> float:
@@ -145,7 +146,7 @@ def spreading(scenes: Sequence[Scene], sampled: Features) -> Finding:
         responses = space.project(taught_by.reshape(-1, sampled.shape[2]))
         responses = responses.reshape(*taught_by.shape[:2], -1)
         for step in STEPS:
-            found = taught_on(scene, _meta(step), responses=responses)
+            found = taught_on(scene, _meta(step), members=COUPLE, responses=responses)
             spread, relative = _score_differences(found, judged_by)
             table.add("mean difference of two responses", f"{step:g}", spread)
             table.add("in units of the validation margins", f"{step:g}", relative)
@@ -201,7 +202,7 @@ def inflating(scenes: Sequence[Scene]) -> list[Finding]:
     for scene in scenes:
         say(f"  a long training, seed {scene.seed}")
         for name, recipe in (("plain", LONG), ("centred", LONG_CENTRED)):
-            taught = taught_on(scene, recipe)
+            taught = taught_on(scene, recipe, members=COUPLE)
             curve = taught.trained.curve
             if name == "plain":
                 warned.append(curves.inflation(curve) is not None)

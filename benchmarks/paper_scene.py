@@ -179,7 +179,8 @@ def second_labels(prepared: Prepared) -> Floats:
     """GPT-3.5's labels (n,) under the objective that the pair was written for, +1 towards A, 0
     where it was not asked for that."""
     with RELABELLED.open("rb") as file:
-        found = [row.pair for row in PairReader(file, cap=LARGEST).pairs() if is_pair(row)]
+        rows = list(PairReader(file, cap=LARGEST).pairs())
+    found = [row.pair for row in rows if isinstance(row, ReadPair)]
     said = {}
     for pair in found:
         if pair.meta.get("objective") != pair.meta.get("subset"):
@@ -191,10 +192,6 @@ def second_labels(prepared: Prepared) -> Floats:
     signs = [1.0 if pair.is_in_order else -1.0 for pair in prepared.parsed]
     labels = [said.get(pair.digest, 0.0) for pair in prepared.parsed]
     return np.array(labels, dtype=np.float32) * np.array(signs, dtype=np.float32)
-
-
-def is_pair(row: object) -> bool:
-    return isinstance(row, ReadPair)
 
 
 def as_they_are(prepared: Prepared, seed: int, second: Floats) -> Scene:

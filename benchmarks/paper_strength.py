@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.paper_scene import (
     IN_SAMPLE,
@@ -14,7 +15,6 @@ from benchmarks.paper_scene import (
     TRUSTED,
     UNCLEAR,
     YES,
-    Doubles,
     Finding,
     Table,
     Taught,
@@ -30,6 +30,8 @@ from benchmarks.paper_scene import (
 from benchmarks.reporting import say
 from scoring.core import strength
 from scoring.core.distribution import DECILES, PROFILE_GROUPS
+
+Order = npt.NDArray[np.int64]
 
 MODES = (IN_SAMPLE, OUT_OF_BAG)
 BINS = np.linspace(-4.0, 4.0, 33)  # of strength, in units of a member's own scale
@@ -171,7 +173,7 @@ def sweeps(taught: Sequence[Taught]) -> list[Finding]:
         say(f"  sweeps of seed {one.scene.seed}")
         weakest = np.argsort(one.strengths(OUT_OF_BAG), kind="stable")
         at_random = np.random.default_rng(one.scene.seed).permutation(len(weakest))
-        orders: dict[str, Doubles] = {
+        orders: dict[str, Order] = {
             "weakest first": weakest,
             "strongest first": weakest[::-1],
             "at random": at_random,
