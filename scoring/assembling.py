@@ -2,6 +2,7 @@
 an ensemble that was trained."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from annotations.models import Dataset
 from curator.lib.refusals import Refusal
@@ -41,13 +42,27 @@ def assemble(
         RewardModel(**{field: getattr(head, field) for field in HEAD_FIELDS}) for head in heads
     ]
     members += [
-        RewardModel(name=checkpoint.name, digest=checkpoint.digest, checkpoint=checkpoint)
+        RewardModel(
+            name=checkpoint.name,
+            digest=checkpoint.digest,
+            checkpoint=checkpoint,
+            bag=_bag_of(checkpoint, dataset),
+        )
         for checkpoint in checkpoints
     ]
     for position, member in enumerate(members):
         member.ensemble, member.position = ensemble, position
     RewardModel.objects.bulk_create(members)
     return ensemble
+
+
+def _bag_of(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, Any]:
+    """The half of the dataset that the checkpoint was fine-tuned on here; none where it was made
+    elsewhere, or on other pairs."""
+    trained = checkpoint.members.filter(
+        ensemble__dataset=dataset, ensemble__training__isnull=False
+    ).first()
+    return trained.bag if trained else {}
 
 
 def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) -> None:
@@ -59,7 +74,9 @@ def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) 
     unusable = [checkpoint.name for checkpoint in checkpoints if not checkpoint.is_usable]
     if unusable:
         raise Refusal(f"{', '.join(unusable)}: not registered to the end, see the model's page.")
-    if heads_of is not None and (not heads_of.is_trained or heads_of.is_assembled):
+    if heads_of is not None and (
+        not heads_of.is_trained or heads_of.is_assembled or heads_of.is_fine_tuned
+    ):
         raise Refusal(f"{heads_of.name} is not an ensemble of trained heads.")
     if len(checkpoints) < 2 and heads_of is None:
         raise Refusal("An ensemble needs two members: choose two models, or a model and heads.")

@@ -1,5 +1,7 @@
 """Score a shard: ask its members of its pairs, and note their margins on it. Runs on the device."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from django.db import transaction
@@ -25,8 +27,8 @@ def score_shard(shard: ScoringShard) -> None:
     )
     found = PreferencePair.objects.in_bulk(shard.pair_ids)
     pairs = [found[pair_id] for pair_id in shard.pair_ids]
-    towards = _towards_a(shard, members, pairs)
     asked = _asked(run, members, pairs)
+    towards = _towards_a_where(asked.any(axis=1), shard, members, pairs)
     margins = np.where(asked, towards.margins * _signs(pairs)[:, None], np.nan)
     refusals = _refusals(towards, pairs, members, asked)
     with transaction.atomic():
@@ -42,6 +44,31 @@ def score_shard(shard: ScoringShard) -> None:
             worked_by=this_process(),
         )
     _note(run, towards.environment)
+
+
+def _towards_a_where(
+    wanted: npt.NDArray[np.bool_],
+    shard: ScoringShard,
+    members: list[RewardModel],
+    pairs: list[PreferencePair],
+) -> Towards:
+    """The same of the pairs that any of the members is asked of; a model that was fine-tuned on
+    half of them is not run over that half."""
+    places = np.flatnonzero(wanted)
+    if not len(places):
+        nothing = np.full((*wanted.shape, len(members)), np.nan, dtype=np.float32)
+        return Towards(margins=nothing, refused=[], truncated=[], tokens=0, environment={})
+    if len(places) == len(pairs):
+        return _towards_a(shard, members, pairs)
+    found = _towards_a(shard, members, [pairs[i] for i in places])
+    margins = np.full((len(pairs), len(members)), np.nan, dtype=np.float32)
+    margins[places] = found.margins
+    return replace(
+        found,
+        margins=margins,
+        refused=[(int(places[i]), position, reason) for i, position, reason in found.refused],
+        truncated=[int(places[i]) for i in found.truncated],
+    )
 
 
 def _towards_a(
@@ -69,11 +96,13 @@ def _asked(
     """Which members are asked of each pair, (n, members): out-of-bag only those whose bag does
     not hold it. What has no bag has seen none of the pairs."""
     asked = np.ones((len(pairs), len(members)), dtype=np.bool_)
-    bags = [Bag(**member.bag) for member in members if member.bag]
+    bags = {i: Bag(**member.bag) for i, member in enumerate(members) if member.bag}
     if run.mode == Mode.IN_SAMPLE or not bags:
         return asked
-    by_prompt = bags[0].unit == "prompt"
-    return ~in_bag([pair.group if by_prompt else pair.digest for pair in pairs], bags)
+    by_prompt = next(iter(bags.values())).unit == "prompt"
+    units = [pair.group if by_prompt else pair.digest for pair in pairs]
+    asked[:, list(bags)] = ~in_bag(units, list(bags.values()))
+    return asked
 
 
 def _refusals(
@@ -94,5 +123,5 @@ def _refusals(
 
 def _note(run: ScoringRun, environment: dict[str, object]) -> None:
     """Note on the run where it was scored."""
-    if not run.environment:
+    if environment and not run.environment:
         ScoringRun.objects.filter(pk=run.pk, environment={}).update(environment=environment)

@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from annotations.models import Dataset
 from curator.lib import work
-from curator.lib.refusals import Refusal
-from scoring import recipe_book, shards, slicing
+from scoring import shards, slicing
 from scoring.collecting import collect
 from scoring.core import adaptive
 from scoring.core.judging import FEWEST_TO_CALIBRATE
+from scoring.finetuning import plans
 from scoring.models import (
     Ensemble,
     RewardModel,
@@ -34,10 +34,11 @@ EMBEDDING = Together((), is_heads=True, tokens_per_second=float("inf"))
 
 
 def plan_training(run: TrainingRun) -> None:
-    """Cut the dataset's pairs into shards to embed, once. Raises NotEnoughPairs."""
-    if not recipe_book.recipe_of(run.ensemble).model.is_head:
-        raise Refusal("Whole models cannot be trained yet: choose a recipe for heads.")
-    if run.planned_at is None:
+    """Cut the dataset's pairs into shards to embed or, where whole models are trained, the training
+    into members, once. Raises NotEnoughPairs."""
+    if run.ensemble.is_fine_tuned:
+        plans.plan(run)
+    elif run.planned_at is None:
         dataset = run.ensemble.dataset
         pairs = list(slicing.sized(dataset.pairs.all()))
         cut = slicing.slices(pairs, EMBEDDING, total=_tokens(pairs))

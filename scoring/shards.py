@@ -16,6 +16,7 @@ from curator.lib.work import Work
 from scoring.models import (
     Audit,
     Checkpoint,
+    MemberTraining,
     ScoringRun,
     ScoringShard,
     TopicMap,
@@ -33,6 +34,7 @@ PLAN_SCORING = "scoring.tasks.plan_scoring"
 FINISH_SCORING = "scoring.tasks.finish_scoring"
 EMBED_SHARD = "scoring.device_tasks.embed_shard"
 FIT_ENSEMBLE = "scoring.device_tasks.fit_ensemble"
+FINETUNE_MEMBER = "scoring.device_tasks.finetune_member"
 SCORE_SHARD = "scoring.device_tasks.score_shard"
 REGISTER_CHECKPOINT = "scoring.device_tasks.register_checkpoint"
 RUN_AUDIT = "scoring.device_tasks.run_audit"
@@ -70,6 +72,9 @@ def go_on(run: AnyRun) -> None:
     if run.planned_at is None:
         ring(steps.plan, run_id=run.pk)
         return
+    if isinstance(run, TrainingRun) and run.member_trainings.exists():
+        _go_on_with_members(run)
+        return
     open_shards = run.shards.filter(status__in=work.OPEN)
     if isinstance(run, TrainingRun) and fail_with_a_shard(run):
         return  # members are trained on all pairs or not at all
@@ -80,6 +85,39 @@ def go_on(run: AnyRun) -> None:
                 break  # the sweep rings for the rest when the broker is back
     else:
         ring(steps.end if run.plan_is_complete else steps.plan, run_id=run.pk)
+
+
+def _go_on_with_members(run: TrainingRun) -> None:
+    """Ring for every member that waits to be fine-tuned. When all are over, the run ends, or fails
+    with those that did: what others have learnt is kept for the next attempt."""
+    members = run.member_trainings.all()
+    if members.filter(status__in=work.OPEN).exists():
+        waiting = members.filter(status=Work.Status.QUEUED).values_list("pk", flat=True)
+        for member_id in waiting:
+            if not ring(FINETUNE_MEMBER, member_id=member_id):
+                break
+        return
+    failed = list(members.filter(status=Work.Status.FAILED))
+    if failed:
+        numbers = ", ".join(str(member.position + 1) for member in failed)
+        what = f"Member {numbers}" if len(failed) == 1 else f"Members {numbers}"
+        fail(run, f"{what} of {members.count()} failed: {failed[0].problem}")
+    else:
+        ring(STEPS[TrainingRun].end, run_id=run.pk)
+
+
+def after_member(member_id: int) -> None:
+    """Go on with the training when none of its members is open any more."""
+    member = MemberTraining.objects.filter(pk=member_id).select_related("run").first()
+    if member is None or not member.is_over:
+        return
+    if not member.run.member_trainings.filter(status__in=work.OPEN).exists():
+        go_on(member.run)
+
+
+def is_member_paused(member_id: int) -> bool:
+    """Whether the member's training is paused, so that it is not to be taken up."""
+    return MemberTraining.objects.filter(pk=member_id, run__paused_at__isnull=False).exists()
 
 
 def fail_with_a_shard(run: AnyRun) -> bool:
@@ -155,9 +193,13 @@ def retry(run: AnyRun) -> bool:
     """Let a run go on from where it stands, when it failed, was cancelled, or ended without some of
     its shards: what is scored stays scored. The later waves of an adaptive run are planned anew,
     since they follow from the first."""
-    lost = run.shards.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED))
+    ended = (Work.Status.FAILED, Work.Status.CANCELLED)
+    lost = run.shards.filter(status__in=ended)
     if not work.requeue(run, also_done=lost.exists()):
         return False
+    if isinstance(run, TrainingRun):
+        for member in run.member_trainings.filter(status__in=ended):
+            work.requeue(member)
     if isinstance(run, ScoringRun) and run.is_adaptive and run.planned_at is not None:
         run.shards.filter(wave__gt=0).delete()
         ScoringRun.objects.filter(pk=run.pk).update(wave=0, plan_is_complete=False)
@@ -181,9 +223,13 @@ def sweep() -> None:
             lost = run.lease_expires_at is not None and work.is_free(run)
             on_device = isinstance(run, TrainingRun) and run.planned_at is not None
             idle = run.lease_expires_at is None and (device_quiet if on_device else default_quiet)
-            waiting = run.shards.filter(status__in=work.OPEN).exists()
+            waiting = _has_open_parts(run)
             if lost or (idle and not waiting):
                 go_on(run)
+    for member_id in work.due(
+        MemberTraining, unheard=UNHEARD, quiet=device_quiet, but=Q(run__paused_at__isnull=False)
+    ):
+        ring(FINETUNE_MEMBER, member_id=member_id)
     for checkpoint_id in work.due(Checkpoint, unheard=UNHEARD, quiet=device_quiet):
         ring(REGISTER_CHECKPOINT, checkpoint_id=checkpoint_id)
     for audit_id in work.due(Audit, unheard=UNHEARD, quiet=device_quiet):
@@ -192,7 +238,20 @@ def sweep() -> None:
         ring(PLACE_PROMPTS, map_id=map_id)
 
 
+def _has_open_parts(run: AnyRun) -> bool:
+    if run.shards.filter(status__in=work.OPEN).exists():
+        return True
+    members = MemberTraining.objects.filter(status__in=work.OPEN)
+    return isinstance(run, TrainingRun) and members.filter(run=run).exists()
+
+
 def _cancel_shards(run: AnyRun) -> None:
-    now = timezone.now()
-    shards = run.shards.filter(status__in=work.OPEN)
-    shards.update(status=Work.Status.CANCELLED, finished_at=now, lease_expires_at=None, holder="")
+    cancelled = {
+        "status": Work.Status.CANCELLED,
+        "finished_at": timezone.now(),
+        "lease_expires_at": None,
+        "holder": "",
+    }
+    run.shards.filter(status__in=work.OPEN).update(**cancelled)
+    if isinstance(run, TrainingRun):
+        run.member_trainings.filter(status__in=work.OPEN).update(**cancelled)

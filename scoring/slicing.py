@@ -59,8 +59,12 @@ def members_together(ensemble: Ensemble) -> list[Together]:
     for member in members:
         if member.checkpoint is not None:
             families.setdefault(_family(member), []).append(member)
+    rates = {member.pk: _rate(member) for member in members if member.checkpoint is not None}
+    # members fine-tuned together run alike: by turns of chance their couples would part
+    alike = [pk for member in members if member.bag and (pk := member.pk) in rates]
+    rates |= dict.fromkeys(alike, min((rates[pk] for pk in alike), default=0.0))
     for family in families.values():
-        rate = min(_rate(member) for member in family) / len(family)
+        rate = min(rates[member.pk] for member in family) / len(family)
         groups.append(Together(tuple(member.position for member in family), False, rate))
     return sorted(groups, key=lambda group: (-group.tokens_per_second, group.positions))
 
@@ -73,9 +77,10 @@ def waves_of(run: ScoringRun) -> Waves:
     if not run.is_adaptive:
         return [together]
     units = _kinds_first(_units(together))
+    halved = _halved(run)
     given = 0.0
     for number, unit in enumerate(units, 1):
-        given += len(unit.positions) * (0.5 if _is_halved(run, unit) else 1.0)
+        given += sum(0.5 if position in halved else 1.0 for position in unit.positions)
         if given >= FEWEST_MARGINS:
             return [units[:number], *([unit] for unit in units[number:])]
     return [units]
@@ -105,9 +110,11 @@ def _kinds_first(units: Sequence[Together]) -> list[Together]:
     return [*leading, *(unit for unit in units if unit not in leading)]
 
 
-def _is_halved(run: ScoringRun, unit: Together) -> bool:
-    """Whether each pair is asked of one half of the unit's members only."""
-    return unit.is_heads and run.mode == Mode.OUT_OF_BAG
+def _halved(run: ScoringRun) -> set[int]:
+    """The positions of members that are asked of half of the pairs only: those with a bag."""
+    if run.mode != Mode.OUT_OF_BAG:
+        return set()
+    return {member.position for member in run.ensemble.members.all() if member.bag}
 
 
 def _family(member: RewardModel) -> Any:

@@ -7,6 +7,7 @@ from django.utils import timezone
 from annotations.models import Dataset
 from curator.lib.work import Work
 from curator.models import User
+from scoring.core.recipes import FULL, LORA
 from scoring.models.words import VALID_NAME, Precision, ScoreAt
 
 
@@ -109,6 +110,12 @@ class Ensemble(models.Model):
     def is_assembled(self) -> bool:
         """Whether it was put together from models that exist, rather than trained as one."""
         return "assembled_from" in self.recipe
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether its members are whole models, or adapters on one, that were trained here."""
+        kind = self.recipe.get("training", {}).get("model", {}).get("kind")
+        return kind in (LORA, FULL)
 
 
 class RewardModel(models.Model):

@@ -107,8 +107,22 @@ class TrainingRun(Run):
     )
     summary = models.JSONField(default=dict)
 
+    if TYPE_CHECKING:
+        member_trainings: models.Manager["MemberTraining"]
+
     def __str__(self) -> str:
         return f"training of {self.ensemble_id}"
+
+    @property
+    def share_done(self) -> float:
+        """Of the shards or, where whole models are fine-tuned, of the members."""
+        members = [member.share_done for member in self.member_trainings.all()]
+        return sum(members) / len(members) if members else super().share_done
+
+    @property
+    def last_sign_of_life(self) -> datetime | None:
+        latest = self.member_trainings.aggregate(latest=models.Max("heartbeat_at"))["latest"]
+        return max(filter(None, (super().last_sign_of_life, latest)), default=None)
 
 
 class TrainingShard(Shard):
@@ -163,6 +177,12 @@ class MemberTraining(Work):
 
     def __str__(self) -> str:
         return f"member {self.position} of training {self.run_id}"
+
+    @property
+    def share_done(self) -> float:
+        if self.status == Work.Status.DONE:
+            return 1.0
+        return self.steps_done / self.steps_total if self.steps_total else 0.0
 
 
 class ScoringRun(Run):

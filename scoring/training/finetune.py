@@ -153,7 +153,8 @@ class _Training:
         self.steps_an_epoch = -(-len(self.pairs) // recipe.optimiser.batch)
         self.total = self.steps_an_epoch * recipe.optimiser.epochs
         self.look_every = max(1, self.total // pace.looks)
-        self.watched = _watched(lesson, seed)
+        judged = lesson.held_out & ((lesson.labels != 0) | (lesson.trusted != 0))
+        self.watched = watched(np.flatnonzero(judged), lesson.trusted, seed)
         self.progress = _Progress()
         self.views_differ = False
         self._epoch: tuple[int, list[Indices]] = (-1, [])
@@ -172,7 +173,7 @@ class _Training:
                 point = self._look(step)
                 if on_look is not None:
                     on_look(point)
-            stops = should_stop is not None and should_stop()
+            stops = should_stop is not None and self._first_says(should_stop())
             since = time.monotonic() - saved_at
             if stops or since >= self._between_saves(saving_took):
                 started = time.monotonic()
@@ -508,6 +509,13 @@ class _Training:
             return values
         return self.accelerator.reduce(values, reduction="sum")
 
+    def _first_says(self, answer: bool) -> bool:
+        """The first process's answer, for all: they go on or stop together."""
+        if self.world == 1:
+            return answer
+        asked = torch.tensor(float(answer and self.rank == 0), device=self.accelerator.device)
+        return bool(self._summed(asked) > 0)
+
     def _cast(self) -> Any:
         return self.accelerator.autocast()
 
@@ -562,11 +570,11 @@ def _optimiser(named: Sequence[tuple[str, nn.Parameter]], recipe: Recipe) -> tor
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=rate)
 
 
-def _watched(lesson: Lesson, seed: int) -> Indices:
-    """The held-out pairs that every look judges by: those with a trusted label first."""
-    known = np.flatnonzero(lesson.held_out & ((lesson.labels != 0) | (lesson.trusted != 0)))
-    drawn = np.random.default_rng([seed, 4]).permutation(known)
-    by_trust = drawn[np.argsort(lesson.trusted[drawn] == 0, kind="stable")]
+def watched(candidates: Indices, trusted: Floats, seed: int) -> Indices:
+    """Which of the held-out pairs every look judges by: those with a trusted label first. `trusted`
+    is of all pairs, +1, -1 or 0 where unknown."""
+    drawn = np.random.default_rng([seed, 4]).permutation(candidates)
+    by_trust = drawn[np.argsort(trusted[drawn] == 0, kind="stable")]
     return np.sort(by_trust[:MOST_HELD_OUT])
 
 

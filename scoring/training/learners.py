@@ -77,7 +77,7 @@ class Learner:
     tokenizer_digest: str
     is_decoder: bool
     is_adapter: bool
-    score: nn.Linear  # the last layer of the head
+    score: Any  # the last layer of the head
 
     @property
     def classifier(self) -> Any:
@@ -127,6 +127,10 @@ class Learner:
             options = {"save_embedding_layers": False} if self.is_adapter else {}
             self.model.save_pretrained(str(folder), safe_serialization=True, **options)
         self.tokenizer.save_pretrained(str(folder))
+
+    def release(self) -> None:
+        """Let go of the weights; nothing can be asked of it any more."""
+        self.model = self.score = None
 
     def _sent(self, values: Any) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)

@@ -21,7 +21,7 @@ from scoring.engine import checkpoints
 from scoring.engine.conversations import Conversations, ReadPair, Text
 from scoring.engine.folders import ModelUnavailable
 from scoring.engine.padded import PaddedModel
-from scoring.training import learners
+from scoring.training import learners, side_by_side
 from scoring.training.diverging import Diverged
 from scoring.training.finetune import Pace, Tuned, fine_tune
 from scoring.training.learners import Learner
@@ -403,3 +403,47 @@ def test_a_lesson_is_read_back_as_it_was_written(base: Path, tmp_path: Path) -> 
     assert np.array_equal(back.held_out, lesson.held_out)
     assert (back.width, back.prompts) == (lesson.width, lesson.prompts)
     assert back.texts_of(np.array([5]))[1].key == lesson.texts_of(np.array([5]))[1].key
+
+
+def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(
+        WHOLE,
+        base,
+        changes={"dropout": 0.0},
+        loss={"name": "bradley-terry", "centring": 0.01},
+        optimiser={"epochs": 2, "patience": 5},
+    )
+    one, done = tuned(recipe, tmp_path / "one", held_out=4)
+    learner = learners.load(recipe.model, seed=1)
+    lesson = lesson_for(learner, recipe, held_out=4)
+    steps: list[int] = []
+    looks: list[Point] = []
+    together = side_by_side.fine_tune(
+        learner,
+        lesson,
+        recipe,
+        seed=1,
+        savepoints=Savepoints(tmp_path / "two", {}),
+        on_step=lambda step, total: steps.append(step),
+        on_look=looks.append,
+        processes=2,
+    )
+    assert steps == list(range(1, done.total + 1))
+    assert looks == together.curve
+    assert [p.loss for p in together.curve] == pytest.approx(losses_of(done), rel=1e-3)
+    for name, weight in weights_of(one).items():
+        assert torch.allclose(weight, weights_of(learner)[name], atol=5e-3), name
+
+
+def test_processes_that_diverge_say_so_in_the_worker(base: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(WHOLE, base, optimiser={"learning_rate": 10.0, "warm_up": 0.0})
+    learner = learners.load(recipe.model, seed=1)
+    with pytest.raises(Diverged, match="diverged"):
+        side_by_side.fine_tune(
+            learner,
+            lesson_for(learner, recipe),
+            recipe,
+            seed=1,
+            savepoints=Savepoints(tmp_path / "state", {}),
+            processes=2,
+        )
