@@ -21,9 +21,11 @@ from scoring import (
 )
 from scoring.engine.devices import DeviceLost
 from scoring.experiments import steps, trials
+from scoring.finetuning import members
 from scoring.models import (
     Audit,
     Checkpoint,
+    MemberTraining,
     ScoringShard,
     TopicMap,
     TrainingRun,
@@ -44,7 +46,7 @@ def embed_shard(*, shard_id: int) -> None:
 
 @shared_task
 def fit_ensemble(*, run_id: int) -> None:
-    _perform(TrainingRun, run_id, fitting.fit)
+    _perform(TrainingRun, run_id, _fit)
     after_training(run_id)
 
 
@@ -54,6 +56,22 @@ def after_training(run_id: int) -> None:
     launch.find_topics_after(run)
     for iteration_id in iterating.waiting_for(run.ensemble_id) if run else ():
         ring(iterating.GO_ON_ITERATING, iteration_id=iteration_id)
+
+
+def _fit(run: TrainingRun) -> None:
+    """Heads are trained here; whole models were, each by a task of its own."""
+    if run.ensemble.is_fine_tuned:
+        members.bring_together(run)
+    else:
+        fitting.fit(run)
+
+
+@shared_task
+def finetune_member(*, member_id: int) -> None:
+    if shards.is_member_paused(member_id):
+        return
+    _perform(MemberTraining, member_id, members.train)
+    shards.after_member(member_id)
 
 
 @shared_task
