@@ -9,7 +9,7 @@ from annotations.models import PreferencePair
 from curator.lib.refusals import Refusal
 from scoring import embedding
 from scoring.embedding import OnShare
-from scoring.engine.heads import Head, rewards
+from scoring.engine.heads import AnyHead, read, rewards
 from scoring.environment import environment
 from scoring.labels import slice_of
 from scoring.models import Ensemble, RewardModel
@@ -52,10 +52,10 @@ def towards_a(
 
 
 @lru_cache(maxsize=4)
-def _loaded(files: tuple[tuple[str, str], ...]) -> list[Head]:
+def _loaded(files: tuple[tuple[str, str], ...]) -> list[AnyHead]:
     """The heads behind the files, kept for the next shard. Raises BadHead."""
     heads = []
     for name, digest in files:
         with default_storage.open(name, "rb") as file:
-            heads.append(Head.from_bytes(file.read(), digest=digest))
+            heads.append(read(file.read(), digest=digest))
     return heads

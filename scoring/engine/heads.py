@@ -1,5 +1,5 @@
-"""Heads: linear reward models on the features of a response, stored as safetensors with a JSON card
-beside.
+"""Heads: small reward models on the features of a response, linear or with a hidden layer, stored
+as safetensors with a JSON card beside. The linear ones:
 
     reward(prompt, response) = (w + sum_s c_s w_s) . scaled features + effect of this very response
 
@@ -10,7 +10,8 @@ comparisons say of it; 0 where there are none.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ from scoring.engine.features import Scaling
 
 Floats = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.int64]
+
+WITH_HIDDEN_LAYER = "hidden layer"  # what a file says of itself
+AT_ONCE = 1 << 24  # hidden units that are held at a time
 
 
 class BadHead(Refusal):
@@ -92,20 +96,14 @@ class Head:
     @classmethod
     def from_bytes(cls, data: bytes, *, digest: str) -> "Head":
         """Read a stored head. Raises BadHead when the bytes are not those that the digest names."""
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise BadHead(
-                "A member's file has changed since it was trained: train the ensemble again."
-            )
-        try:
-            tensors, names = load(data), _slice_names(data)
+        tensors, said = _opened(data, digest)
+        with _as_bad_head():
             return cls(
                 scaling=Scaling(tensors["mean"], tensors["deviation"]),
                 weights=tensors["weights"],
-                slices=Slices(names, tensors["slice_codes"]),
+                slices=Slices(tuple(json.loads(said.get("slices", "[]"))), tensors["slice_codes"]),
                 effects=Effects(tensors["response_keys"], tensors["response_effects"]),
             )
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise BadHead(f"A member's file cannot be read: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -121,25 +119,91 @@ class HiddenHead:
     outputs: Floats  # v, (hidden,)
     straight: Floats  # u, (width,)
 
+    @property
+    def slices(self) -> Slices:
+        """None: what a slice has of its own, the hidden layer finds in the features."""
+        return Slices.none()
+
+    def units(self, rows: Floats) -> Floats:
+        """The hidden units (n, hidden) of n responses' features (n, width): what the layer has
+        learnt to see."""
+        return np.asarray(np.maximum(self.scaling.apply(rows) @ self.weights.T + self.bias, 0.0))
+
+    def to_bytes(self) -> bytes:
+        tensors = {
+            "mean": self.scaling.mean,
+            "deviation": self.scaling.deviation,
+            "hidden_weights": self.weights,
+            "hidden_bias": self.bias,
+            "outputs": self.outputs,
+            "straight": self.straight,
+        }
+        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        return save(contiguous, metadata={"kind": WITH_HIDDEN_LAYER})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, digest: str) -> "HiddenHead":
+        """Read a stored head. Raises BadHead when the bytes are not those that the digest names."""
+        tensors, _ = _opened(data, digest)
+        with _as_bad_head():
+            return cls(
+                scaling=Scaling(tensors["mean"], tensors["deviation"]),
+                weights=tensors["hidden_weights"],
+                bias=tensors["hidden_bias"],
+                outputs=tensors["outputs"],
+                straight=tensors["straight"],
+            )
+
 
 AnyHead = Head | HiddenHead
 
 
-def rewards(heads: Sequence[Head], rows: Floats, codes: Floats, keys: Keys) -> Floats:
+def read(data: bytes, *, digest: str) -> AnyHead:
+    """A stored head of either kind. Raises BadHead when the bytes are not those that the digest
+    names."""
+    _, said = _opened(data, digest)
+    kind = HiddenHead if said.get("kind") == WITH_HIDDEN_LAYER else Head
+    return kind.from_bytes(data, digest=digest)
+
+
+def rewards(heads: Sequence[AnyHead], rows: Floats, codes: Floats, keys: Keys) -> Floats:
     """Rewards (n, members) of n responses: features `rows` (n, width), slice codes (n, k), response
     keys (n,).
 
-    All heads are of one training, so that the features are scaled once and all members are one
-    matrix product.
+    All heads are of one training, and so of one kind: the features are scaled once and all members
+    are one matrix product.
     """
     scaled = heads[0].scaling.apply(rows)
+    linear = [head for head in heads if isinstance(head, Head)]
+    if linear:
+        return _linear_rewards(linear, scaled, codes, keys)
+    return _hidden_rewards([head for head in heads if isinstance(head, HiddenHead)], scaled)
+
+
+def _linear_rewards(heads: list[Head], scaled: Floats, codes: Floats, keys: Keys) -> Floats:
     blocks = heads[0].weights.shape[0]
     weights = np.concatenate([head.weights for head in heads], axis=0)  # (members * blocks, width)
-    products = (scaled @ weights.T).reshape(len(rows), len(heads), blocks)
+    products = (scaled @ weights.T).reshape(len(scaled), len(heads), blocks)
     shared, own = products[:, :, 0], products[:, :, 1:]
     by_slice = np.einsum("nmk,nk->nm", own, codes) if blocks > 1 else np.zeros_like(shared)
     effects = np.stack([head.effects.of(keys) for head in heads], axis=1)
     return np.asarray(shared + by_slice + effects, dtype=np.float32)
+
+
+def _hidden_rewards(heads: list[HiddenHead], scaled: Floats) -> Floats:
+    hidden = len(heads[0].bias)
+    weights = np.concatenate([head.weights for head in heads], axis=0)  # (members * hidden, width)
+    bias = np.concatenate([head.bias for head in heads])
+    outputs, straight = (
+        np.stack([getattr(head, name) for head in heads]) for name in ("outputs", "straight")
+    )
+    found = scaled @ straight.T
+    at_once = max(1, AT_ONCE // len(weights))
+    for start in range(0, len(scaled), at_once):
+        units = np.maximum(scaled[start : start + at_once] @ weights.T + bias, 0.0)
+        by_member = units.reshape(len(units), len(heads), hidden)
+        found[start : start + at_once] += np.einsum("nmh,mh->nm", by_member, outputs)
+    return np.asarray(found, dtype=np.float32)
 
 
 def response_key(prompt: str, response: str) -> int:
@@ -147,6 +211,19 @@ def response_key(prompt: str, response: str) -> int:
     return int(digests.of_text(f"{len(prompt)}:{prompt}{response}")[:15], 16)
 
 
-def _slice_names(data: bytes) -> tuple[str, ...]:
-    header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tuple(json.loads(header.get("__metadata__", {}).get("slices", "[]")))
+def _opened(data: bytes, digest: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors of a stored head, and what is said beside them. Raises BadHead."""
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise BadHead("A member's file has changed since it was trained: train the ensemble again.")
+    with _as_bad_head():
+        header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return load(data), header.get("__metadata__", {})
+
+
+@contextmanager
+def _as_bad_head() -> Iterator[None]:
+    """What is wrong with a file is said as BadHead."""
+    try:
+        yield
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise BadHead(f"A member's file cannot be read: {error}.") from error

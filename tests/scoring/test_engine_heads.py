@@ -1,6 +1,7 @@
 """Heads: stored and read back whole, or not at all; rewards that each head gives on its own."""
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,17 @@ from safetensors.numpy import save
 from curator.lib import digests
 from scoring.engine import surface
 from scoring.engine.features import Scaling
-from scoring.engine.heads import BadHead, Effects, Head, Slices, response_key, rewards
+from scoring.engine.heads import (
+    AnyHead,
+    BadHead,
+    Effects,
+    Head,
+    HiddenHead,
+    Slices,
+    read,
+    response_key,
+    rewards,
+)
 
 Floats = npt.NDArray[np.float32]
 
@@ -32,6 +43,16 @@ def normal(*shape: int, seed: int) -> Floats:
 def head(seed: int = 0, *, slices: Slices = SLICES, keys: npt.NDArray[np.int64] = KEYS) -> Head:
     weights = normal(1 + len(slices.names), WIDTH, seed=seed)
     return Head(SCALING, weights, slices, Effects(keys, normal(len(keys), seed=seed + 100)))
+
+
+def hidden_head(seed: int = 0, *, units: int = 5) -> HiddenHead:
+    return HiddenHead(
+        SCALING,
+        weights=normal(units, WIDTH, seed=seed),
+        bias=normal(units, seed=seed + 100),
+        outputs=normal(units, seed=seed + 200),
+        straight=normal(WIDTH, seed=seed + 300),
+    )
 
 
 def responses(count: int = 6) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
@@ -63,18 +84,35 @@ def test_a_stored_head_gives_the_same_rewards(stored: Head) -> None:
 
 
 def test_the_same_head_is_stored_as_the_same_bytes() -> None:
-    assert head().to_bytes() == head().to_bytes()
-    assert head().to_bytes() != head(1).to_bytes()
+    for made in (head, hidden_head):
+        assert made().to_bytes() == made().to_bytes()
+        assert made().to_bytes() != made(1).to_bytes()
 
 
-@given(st.data())
-def test_a_head_of_which_one_byte_changed_is_not_used(data: st.DataObject) -> None:
-    whole = head().to_bytes()
+@pytest.mark.parametrize("stored", [head(), hidden_head()], ids=["linear", "hidden"])
+def test_a_file_of_either_kind_is_read_as_what_it_is(stored: AnyHead) -> None:
+    data = stored.to_bytes()
+    found = read(data, digest=digests.of_bytes(data))
+    assert type(found) is type(stored)
+    np.testing.assert_array_equal(rewards([found], *responses()), rewards([stored], *responses()))
+
+
+def test_a_head_of_one_kind_is_not_read_as_the_other() -> None:
+    linear, hidden = head().to_bytes(), hidden_head().to_bytes()
+    with pytest.raises(BadHead, match="cannot be read"):
+        Head.from_bytes(hidden, digest=digests.of_bytes(hidden))
+    with pytest.raises(BadHead, match="cannot be read"):
+        HiddenHead.from_bytes(linear, digest=digests.of_bytes(linear))
+
+
+@given(st.data(), st.sampled_from([head(), hidden_head()]))
+def test_a_head_of_which_one_byte_changed_is_not_used(data: st.DataObject, stored: AnyHead) -> None:
+    whole = stored.to_bytes()
     place = data.draw(st.integers(0, len(whole) - 1))
     changed = bytearray(whole)
     changed[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(BadHead, match="changed since it was trained"):
-        Head.from_bytes(bytes(changed), digest=digests.of_bytes(whole))
+        read(bytes(changed), digest=digests.of_bytes(whole))
 
 
 @pytest.mark.parametrize(
@@ -84,12 +122,15 @@ def test_a_head_of_which_one_byte_changed_is_not_used(data: st.DataObject) -> No
 )
 def test_a_file_that_is_no_head_is_not_used(data: bytes) -> None:
     with pytest.raises(BadHead, match="cannot be read"):
-        Head.from_bytes(data, digest=hashlib.sha256(data).hexdigest())
+        read(data, digest=hashlib.sha256(data).hexdigest())
 
 
-@given(st.permutations(range(4)))
-def test_rewards_do_not_depend_on_which_heads_are_asked_along(order: list[int]) -> None:
-    heads = [head(seed) for seed in range(4)]
+@pytest.mark.parametrize("made", [head, hidden_head])
+@given(order=st.permutations(range(4)))
+def test_rewards_do_not_depend_on_which_heads_are_asked_along(
+    made: Callable[[int], AnyHead], order: list[int]
+) -> None:
+    heads = [made(seed) for seed in range(4)]
     together = rewards(heads, *responses())
     permuted = rewards([heads[i] for i in order], *responses())
     np.testing.assert_allclose(permuted, together[:, order], rtol=1e-5, atol=1e-5)
@@ -105,6 +146,26 @@ def test_a_reward_is_what_the_modules_formula_says() -> None:
         effect = dict(zip(KEYS.tolist(), one.effects.values, strict=True)).get(int(keys[i]), 0.0)
         expected = one.scaling.apply(row[None, :])[0] @ weights + effect
         assert found[i] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_a_reward_of_a_hidden_layer_is_what_its_formula_says() -> None:
+    one, (rows, codes, keys) = hidden_head(), responses()
+    found = rewards([one], rows, codes, keys)[:, 0]
+    units = one.units(rows)
+    for i, row in enumerate(SCALING.apply(rows)):
+        inner = [max(float(row @ w + b), 0.0) for w, b in zip(one.weights, one.bias, strict=True)]
+        expected = float(np.array(inner) @ one.outputs + row @ one.straight)
+        np.testing.assert_allclose(units[i], inner, rtol=1e-4, atol=1e-4)
+        assert found[i] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_hidden_rewards_are_the_same_in_few_rows_and_in_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads = [hidden_head(seed) for seed in range(3)]
+    whole = rewards(heads, *responses())
+    monkeypatch.setattr("scoring.engine.heads.AT_ONCE", 30)
+    np.testing.assert_allclose(rewards(heads, *responses()), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_slice_and_response_get_the_shared_weights_alone() -> None:
