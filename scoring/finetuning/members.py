@@ -31,7 +31,7 @@ from scoring.engine import devices
 from scoring.engine.conversations import Conversations, ReadPair, Text, Unreadable
 from scoring.environment import environment
 from scoring.finetuning.plans import UNTIL
-from scoring.labels import Labelled, labelled_pairs, trusted
+from scoring.labels import labelled_pairs, trusted
 from scoring.models import (
     Checkpoint,
     Ensemble,
@@ -44,7 +44,7 @@ from scoring.models import (
 from scoring.shards import NotEnoughPairs
 from scoring.training import finetune, learners, side_by_side
 from scoring.training.diverging import Diverged
-from scoring.training.finetune import Tuned
+from scoring.training.finetune import Pace, Tuned
 from scoring.training.learners import Learner
 from scoring.training.lessons import Corpus, Lesson, corpus_of_pairs
 from scoring.training.savepoints import TOKENIZER, Savepoints
@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
+PACE = Pace()
 CHUNK = 1024  # pairs that are read at once
 HEARD_EVERY = 2.0  # seconds between two signs of life
 LONGEST_NAME = 60
@@ -68,7 +69,8 @@ class _Material:
     """What one member learns from, and what is told of it."""
 
     lesson: Lesson
-    data_digest: str
+    data_digest: str  # of what this member learns
+    labels_digest: str  # of all labels, the same for all members
     labelled: int
     truncated: int
     unreadable: int
@@ -120,6 +122,7 @@ def train(row: MemberTraining) -> None:
             recipe,
             seed=seed,
             savepoints=savepoints,
+            pace=PACE,
             on_step=heard.step,
             on_look=heard.look,
             should_stop=heard.is_paused,
@@ -161,7 +164,7 @@ def bring_together(run: TrainingRun) -> None:
     summary = {
         **run.summary,
         "labelled": rows[0].found["labelled"],
-        "data_digest": rows[0].found["data_digest"],
+        "data_digest": rows[0].found["labels_digest"],
         "warnings": sorted({sentence for row in rows for sentence in row.warnings}),
     }
     with transaction.atomic():
@@ -230,7 +233,8 @@ def _material(row: MemberTraining, learner: Learner, recipe: Recipe) -> _Materia
         lesson = _with_sampled(lesson, ensemble, recipe, learner, row)
     return _Material(
         lesson=lesson,
-        data_digest=_digest_of(labelled, lesson),
+        data_digest=_digest_of(lesson),
+        labels_digest=labelled.data_digest,
         labelled=len(labelled.ids),
         truncated=sum(each.truncated for each in pairs),
         unreadable=len(refused),
@@ -280,13 +284,13 @@ def _alone(learner: Learner, prompt: Any, response: Any) -> Text | None:
     return read.a if isinstance(read, ReadPair) else None
 
 
-def _digest_of(labelled: Labelled, lesson: Lesson) -> str:
+def _digest_of(lesson: Lesson) -> str:
     """Names what is learnt, so that nobody goes on with something else."""
     taught = lesson.targets
     arrays = [lesson.texts.tokens, lesson.learns, taught.direction, taught.probability]
-    arrays += [taught.margin, taught.weight]
+    arrays += [taught.margin, taught.weight, lesson.labels, lesson.trusted]
     own = [digests.of_bytes(np.ascontiguousarray(each).tobytes()) for each in arrays]
-    return digests.of_value([labelled.data_digest, *own])
+    return digests.of_value(own)
 
 
 # --- While it goes on -----------------------------------------------------------------------------
@@ -381,6 +385,7 @@ def _found(
         "seed": _seed_of(row, ensemble),
         "labelled": material.labelled,
         "data_digest": material.data_digest,
+        "labels_digest": material.labels_digest,
         "pairs_in_bag": int(material.lesson.learns.sum()),
         "held_out_pairs": int(material.lesson.held_out.sum()),
         "out_of_bag_accuracy": kept.held_out_accuracy,
