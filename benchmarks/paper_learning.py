@@ -24,15 +24,17 @@ from benchmarks.paper_scene import (
     all_of,
     from_truth,
     is_gain,
+    margins_of,
+    mean_of,
     said,
-    shown,
     taught_on,
 )
-from benchmarks.prepared import Floats, response_features
+from benchmarks.prepared import response_features
 from benchmarks.reporting import say
-from scoring.core import audit, curves
+from scoring.core import audit, curves, strength
+from scoring.core.calibration import log_sigmoid
 from scoring.core.recipes import PRESETS, Recipe, parse
-from scoring.engine.heads import HiddenHead
+from scoring.engine.heads import HiddenHead, rewards
 from scoring.engine.texts import prompt_text
 
 Features = npt.NDArray[np.float32]
@@ -40,28 +42,14 @@ Features = npt.NDArray[np.float32]
 SAMPLED = DATA / "pairs" / "arena_bench.multi.jsonl.gz"
 RESPONSES = 8  # of a prompt, by as many models
 STEPS = (0.0, 0.1, 1.0)  # of MetaRM's ascent
-EPOCHS = 40
 COUPLE = 2  # members: one for each half of the labels
 RIDGE = 1.0  # of the discriminant, on standardised features
 CONTRASTED = (
     *("hidden layer", "SimCSE on pairs", "SimCSE on differences"),
     *("SwAV on pairs", "SwAV on differences"),
 )
-LONG = parse(
-    {
-        "name": "long",
-        "model": {"kind": "hidden"},
-        "optimiser": {"epochs": EPOCHS, "patience": 0},
-    }
-)
-LONG_CENTRED = parse(
-    {
-        "name": "long, centred",
-        "model": {"kind": "hidden"},
-        "loss": {"centring": 0.01},
-        "optimiser": {"epochs": EPOCHS, "patience": 0},
-    }
-)
+LENGTHS = (1, 5, 10, 20, 40)  # epochs
+CENTRING = 0.01
 
 
 def separability(scenes: Sequence[Scene]) -> Finding:
@@ -102,17 +90,13 @@ def _apart(taught: Taught) -> tuple[float, float]:
     for head in taught.trained.heads:
         if not isinstance(head, HiddenHead):
             raise TypeError("only heads with a hidden layer have features of their own")
-        a, b = (_hidden(head, of[rows]) for of in (scene.prepared.a, scene.prepared.b))
+        a, b = (
+            head.units(of[rows]).astype(np.float64) for of in (scene.prepared.a, scene.prepared.b)
+        )
         chosen, rejected = np.where(prefers_a, a, b), np.where(prefers_a, b, a)
         ratios.append(_fisher(chosen, rejected))
         aurocs.append(_discriminant(chosen, rejected))
     return fmean(ratios), fmean(aurocs)
-
-
-def _hidden(head: HiddenHead, rows: Floats) -> Doubles:
-    """The features (n, hidden) that a head makes of features (n, width)."""
-    values = head.scaling.apply(rows) @ head.weights.T + head.bias
-    return np.asarray(np.maximum(values, 0.0), dtype=np.float64)
 
 
 def _fisher(chosen: Doubles, rejected: Doubles) -> float:
@@ -174,102 +158,100 @@ def _meta(step: float) -> Recipe:
 def _score_differences(taught: Taught, sampled: Features) -> tuple[float, float]:
     """The mean absolute difference between two responses to a prompt, in the members' own units and
     beside the root mean square of their validation margins; means over members."""
-    heads = [head for head in taught.trained.heads if isinstance(head, HiddenHead)]
-    prepared, held_out = taught.scene.prepared, np.flatnonzero(~taught.scene.training)
-    spreads, relative = [], []
-    for head in heads:
-        scores = _rewards(head, sampled.reshape(-1, sampled.shape[2])).reshape(sampled.shape[:2])
-        apart = np.abs(scores[:, :, None] - scores[:, None, :])
-        pairs = np.triu_indices(sampled.shape[1], 1)
-        spread = float(apart[:, pairs[0], pairs[1]].mean())
-        margins = _rewards(head, prepared.a[held_out]) - _rewards(head, prepared.b[held_out])
-        spreads.append(spread)
-        relative.append(spread / float(np.sqrt(np.square(margins).mean())))
-    return fmean(spreads), fmean(relative)
-
-
-def _rewards(head: HiddenHead, rows: Floats) -> Doubles:
-    scaled = head.scaling.apply(rows)
-    hidden = np.maximum(scaled @ head.weights.T + head.bias, 0.0)
-    return np.asarray(hidden @ head.outputs + scaled @ head.straight, dtype=np.float64)
+    scene = taught.scene
+    members = taught.trained.heads
+    flat = sampled.reshape(-1, sampled.shape[2])
+    nothing = np.zeros((len(flat), len(scene.prepared.slices.names)), dtype=np.float32)
+    scores = rewards(members, flat, nothing, np.zeros(len(flat), dtype=np.int64))
+    scores = scores.reshape(*sampled.shape[:2], len(members))
+    first, second = np.triu_indices(sampled.shape[1], 1)
+    spreads = np.abs(scores[:, first] - scores[:, second]).mean((0, 1))
+    margins = margins_of(members, scene.prepared, np.flatnonzero(~scene.training))
+    return float(spreads.mean()), float((spreads / strength.member_scales(margins)).mean())
 
 
 def inflating(scenes: Sequence[Scene]) -> list[Finding]:
     """Figures 19 and 20: overfitting after few epochs, and rewards that rise while the gap does
     not."""
-    table = Table(f"A long training, {EPOCHS} epochs, and one whose rewards are centred", "at")
+    table = Table("Heads with a hidden layer after so many epochs, on held-out prompts", "epochs")
     warned = []
     for scene in scenes:
-        say(f"  a long training, seed {scene.seed}")
-        for name, recipe in (("plain", LONG), ("centred", LONG_CENTRED)):
-            taught = taught_on(scene, recipe, members=COUPLE)
-            curve = taught.trained.curve
-            if name == "plain":
-                warned.append(curves.inflation(curve) is not None)
-            for words, point in (("first look", curve[0]), ("last look", curve[-1])):
-                for figure in ("loss", "held_out_loss", "held_out_accuracy", "margin", "reward"):
-                    value = getattr(point, figure)
-                    if value is not None:
-                        table.add(figure.replace("_", " "), f"{name}, {words}", value)
-            losses = [p.held_out_loss for p in curve if p.held_out_loss is not None]
-            epochs = [p.epoch for p in curve if p.held_out_loss is not None]
-            table.add("epoch of the least held out loss", name, epochs[int(np.argmin(losses))])
-            accuracies = [p.held_out_accuracy for p in curve if p.held_out_accuracy is not None]
-            table.add("best held out accuracy", name, max(accuracies))
+        say(f"  long trainings of seed {scene.seed}")
+        for epochs in LENGTHS:
+            found = taught_on(scene, _long(epochs), members=COUPLE)
+            _look(table, f"{epochs}", found)
+        warned.append(curves.inflation(found.trained.curve) is not None)
+        centred = taught_on(scene, _long(LENGTHS[-1], centring=CENTRING), members=COUPLE)
+        _look(table, f"{LENGTHS[-1]}, centred", centred)
     return [_overfits(table), _inflates(table, warned)]
 
 
+def _long(epochs: int, centring: float = 0.0) -> Recipe:
+    return parse(
+        {
+            "name": "long",
+            "model": {"kind": "hidden"},
+            "loss": {"centring": centring},
+            "optimiser": {"epochs": epochs, "patience": 0},
+        }
+    )
+
+
+def _look(table: Table, x: str, taught: Taught) -> None:
+    """Losses, the gap towards the raw label and rewards, means over members."""
+    scene, heads = taught.scene, taught.trained.heads
+    held_out = np.flatnonzero(~scene.training)
+    codes = scene.prepared.pairs.codes[held_out]
+    of_a, of_b = (
+        rewards(heads, features[held_out], codes, keys[held_out]).astype(np.float64)
+        for features, keys in zip(
+            (scene.prepared.a, scene.prepared.b), scene.prepared.keys, strict=True
+        )
+    )
+    gaps = (of_a - of_b) * scene.labels[held_out, None]
+    seen = taught.trained.margins.astype(np.float64)[taught.bag]
+    both = np.concatenate([of_a, of_b])
+    table.add("loss of what is learnt from", x, float(-log_sigmoid(seen).mean()))
+    table.add("loss", x, float(-log_sigmoid(gaps).mean()))
+    table.add("accuracy", x, float((gaps > 0).mean()))
+    table.add("gap", x, float(gaps.mean()))
+    table.add("mean reward", x, float(both.mean()))
+    table.add("deviation of rewards", x, float(both.std(axis=0).mean()))
+
+
 def _overfits(table: Table) -> Finding:
-    rise = [
-        last - first
-        for last, first in zip(
-            table.values("held out loss", "plain, last look"),
-            table.values("held out loss", "plain, first look"),
-            strict=True,
-        )
-    ]
-    fall = [
-        first - last
-        for last, first in zip(
-            table.values("loss", "plain, last look"),
-            table.values("loss", "plain, first look"),
-            strict=True,
-        )
-    ]
-    best = table.values("epoch of the least held out loss", "plain")
+    last = f"{LENGTHS[-1]}"
+    losses = mean_of(table.columns["loss"])
+    best = min((f"{epochs}" for epochs in LENGTHS), key=lambda epochs: losses[epochs])
+    rise = table.gains("loss", last, best)
+    learnt = "loss of what is learnt from"
+    fall = [-gain for gain in table.gains(learnt, last, best)]
     return Finding(
         "19",
         "Does a reward model overfit within few epochs?",
         "after the first epoch the validation loss rises while the training loss goes on falling.",
-        f"the held-out loss is least after epoch {shown(best)}; over {EPOCHS} epochs it changes by "
-        f"{said(rise)} while the loss of what is learnt from falls by {said(fall)}.",
-        all_of(is_gain(rise), is_gain(fall)),
+        f"of {', '.join(map(str, LENGTHS))} epochs the loss on held-out prompts is least after "
+        f"{best}; until {last} it rises by {said(rise)} while the loss of what is learnt from "
+        f"falls by {said(fall)}.",
+        all_of(is_gain(rise), is_gain(fall)) if best != last else NO,
         [table],
     )
 
 
 def _inflates(table: Table, warned: Sequence[bool]) -> Finding:
-    rewards, gaps = (
-        [
-            last - first
-            for last, first in zip(
-                table.values(figure, "plain, last look"),
-                table.values(figure, "plain, first look"),
-                strict=True,
-            )
-        ]
-        for figure in ("reward", "margin")
-    )
-    rises = is_gain(rewards)
-    holds = from_truth(fmean(gaps) < 0.25 * fmean(rewards)) if fmean(rewards) > 0 else NO
+    first, last = "5", f"{LENGTHS[-1]}"
+    up, gap = (table.gains(figure, last, first) for figure in ("mean reward", "gap"))
+    centred = table.gains("mean reward", f"{last}, centred", last)
+    holds = from_truth(fmean(gap) < 0.25 * fmean(up)) if fmean(up) > 0 else NO
     return Finding(
         "20",
         "Do rewards inflate while the gap stays?",
         "with more epochs the scores of both responses rise while the gap between chosen and "
         "rejected does not.",
-        f"over {EPOCHS} epochs the mean reward changes by {said(rewards)} and the gap by "
-        f"{said(gaps)}; the inflation watch warned in {sum(warned)} of {len(warned)} trainings.",
-        YES if (rises, holds) == (YES, YES) else NO if holds == NO else UNCLEAR,
+        f"on held-out prompts, from {first} to {last} epochs, the mean reward changes by "
+        f"{said(up)} and the gap by {said(gap)}; the inflation watch warned in {sum(warned)} of "
+        f"{len(warned)} trainings. Centring changes the mean reward by {said(centred)}.",
+        YES if (is_gain(up), holds) == (YES, YES) else NO if holds == NO else UNCLEAR,
         [],
     )
 

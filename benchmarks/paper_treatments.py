@@ -202,11 +202,14 @@ def strong(taught: Sequence[Taught]) -> Finding:
         for name, recipe in STRONG.items():
             found = taught_on(one.scene, recipe, rows=one.rows[top], measured=measured)
             seen = found.trained.margins.astype(np.float64)[found.bag]
-            table.add("loss of what is learnt from", name, float(-log_sigmoid(seen).mean()))
+            objective = found.trained.curve[-1].loss
+            if objective is not None:
+                table.add("training loss", name, objective)
+            table.add("-log σ(Δ) of what is learnt from", name, float(-log_sigmoid(seen).mean()))
             table.add("margin of what is learnt from", name, float(seen.mean()))
             for kind, value in found.accuracies().items():
                 table.add(f"{kind} labels", name, value)
-    losses = mean_of(table.columns["loss of what is learnt from"])
+    losses = mean_of(table.columns["training loss"])
     vanishes = from_truth(losses["plain"] < VANISHED)
     stays = from_truth(losses["soft + margin"] > VANISHED)
     gains = table.gains("trusted labels", "soft + margin", "plain")
@@ -216,11 +219,12 @@ def strong(taught: Sequence[Taught]) -> Finding:
         "Do soft labels with a margin keep the strongest labels from being overfitted?",
         "on the strongest tenth plain training drives the loss to 0; soft labels with a margin do "
         "not, and do best.",
-        f"after 40 epochs the loss of the labels learnt from is {losses['plain']:.3f} plain, "
+        f"after 40 epochs the training loss is {losses['plain']:.3f} plain, "
         f"{losses['margin']:.3f} with a margin, {losses['soft']:.3f} soft and "
         f"{losses['soft + margin']:.3f} with both (it goes to 0 plain: {vanishes}; not with both: "
-        f"{stays}). Accuracy on trusted labels is {shown(held)} plain; with both it changes by "
-        f"{said(gains)} (a gain: {is_gain(gains)}).",
+        f"{stays}, as it must, since a soft label's own entropy stays). Accuracy on trusted "
+        f"labels is {shown(held)} plain; with both it changes by {said(gains)} (a gain: "
+        f"{is_gain(gains)}).",
         NO if NO in (vanishes, stays) else YES if is_gain(gains) == YES else UNCLEAR,
         [table],
     )
