@@ -4,17 +4,32 @@ that act for a person."""
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 from django.utils.timezone import is_naive
-from ninja import Field, Router
+from ninja import Field, Router, Status
 
 from annotations import access as annotations_access
 from annotations.activity import Key, Wanted
+from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.lib.texts import Text
+from curator.models import User
 from curator.requests import TokenRequest
-from scoring import access, activity, assembling, comparing, launch, sampled, sampling, shards
-from scoring.models import Checkpoint, Ensemble, RewardModel
+from scoring import (
+    access,
+    activity,
+    assembling,
+    comparing,
+    launch,
+    recipe_book,
+    responses,
+    sampled,
+    sampling,
+    shards,
+)
+from scoring.experiments_api import router as experiments_router
+from scoring.models import Checkpoint, Ensemble, ResponseSet, RewardModel
 from scoring.schemas import (
     ActivityOut,
     ComparisonOut,
@@ -23,6 +38,9 @@ from scoring.schemas import (
     EvidenceOut,
     ModelIn,
     ModelOut,
+    RecipeIn,
+    RecipeOut,
+    ResponseSetOut,
     RunIn,
     RunOut,
     SampleIn,
@@ -37,6 +55,7 @@ router.add_router("", models_router)
 router.add_router("", ensembles_router)
 router.add_router("", runs_router)
 router.add_router("", activity_router)
+router.add_router("", experiments_router)
 
 RUN = "/datasets/{slug:slug}/runs/{int:run_id}"
 
@@ -72,28 +91,110 @@ def model(request: TokenRequest, name: Text) -> Checkpoint:
 def ensembles(request: TokenRequest, slug: str) -> QuerySet[Ensemble]:
     dataset = annotations_access.dataset_to_curate(request.auth, slug)
     names = RewardModel.objects.only("ensemble_id", "position", "name")
-    return dataset.ensembles.prefetch_related(Prefetch("members", names))
+    found = dataset.ensembles.select_related("training")
+    return found.prefetch_related(Prefetch("members", names))
 
 
 @ensembles_router.post(
     "/datasets/{slug:slug}/ensembles",
-    response={201: EnsembleOut},
-    summary="Assemble an ensemble",
+    response={201: EnsembleOut, 202: EnsembleOut},
+    summary="Train or assemble an ensemble",
 )
-def assemble(request: TokenRequest, slug: str, wanted: EnsembleIn) -> Ensemble:
-    """From registered models and, where wanted, the heads of an ensemble that was trained. It can
-    score at once."""
+def make(request: TokenRequest, slug: str, wanted: EnsembleIn) -> Status[Ensemble]:
+    """With a `recipe` it is trained: ask for the dataset's ensembles until it `is_trained` or its
+    `training` has failed. Without one it is put together from registered models and, where wanted,
+    the heads of an ensemble that was trained, and can score at once."""
     dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    if wanted.recipe is None:
+        return Status(201, _assemble(dataset, wanted, by=request.auth))
+    return Status(202, _train(dataset, wanted, wanted.recipe, by=request.auth))
+
+
+def _assemble(dataset: Dataset, wanted: EnsembleIn, *, by: User) -> Ensemble:
     heads_of = None
     if wanted.heads_of is not None:
         heads_of = assembling.ensemble_called(dataset, wanted.heads_of)
     return launch.assemble(
         dataset=dataset,
         name=wanted.name,
-        by=request.auth,
+        by=by,
         checkpoints=[assembling.checkpoint_called(name) for name in wanted.models],
         heads_of=heads_of,
     )
+
+
+def _train(
+    dataset: Dataset, wanted: EnsembleIn, recipe: str | dict[str, Any], *, by: User
+) -> Ensemble:
+    if wanted.models or wanted.heads_of is not None:
+        raise Refusal("An ensemble is trained by a recipe or put together from models, not both.")
+    if wanted.backbone not in settings.BACKBONES:
+        raise Refusal(
+            f"The backbone {wanted.backbone!r} is not known: {', '.join(settings.BACKBONES)}."
+        )
+    run = responses_named = None
+    if wanted.run is not None:
+        run = access.run_called(dataset, wanted.run)
+    if wanted.responses is not None:
+        responses_named = responses.called(dataset, wanted.responses)
+    if isinstance(recipe, str):
+        followed = recipe_book.called(dataset, recipe)
+    else:
+        followed = recipe_book.given(recipe)
+    training = launch.start_training(
+        dataset=dataset,
+        name=wanted.name,
+        by=by,
+        members=wanted.members,
+        backbone=wanted.backbone,
+        seed=wanted.seed,
+        bag_unit=wanted.bag_unit,
+        recipe=followed,
+        run=run,
+        responses=responses_named,
+    )
+    return training.ensemble
+
+
+# --- Recipes --------------------------------------------------------------------------------------
+
+
+@ensembles_router.get(
+    "/datasets/{slug:slug}/recipes", response=list[RecipeOut], summary="Recipes and presets"
+)
+def list_recipes(request: TokenRequest, slug: str) -> list[RecipeOut]:
+    """The latest version of each recipe that was kept, then the presets."""
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    return [RecipeOut.of(entry) for entry in recipe_book.entries(dataset)]
+
+
+@ensembles_router.post(
+    "/datasets/{slug:slug}/recipes", response={201: RecipeOut}, summary="Keep a recipe"
+)
+def keep_recipe(request: TokenRequest, slug: str, wanted: RecipeIn) -> RecipeOut:
+    """A version of it under its name; the same recipe again is the version that there is."""
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    recipe = recipe_book.given(wanted.recipe)
+    row = recipe_book.keep(dataset=dataset, recipe=recipe, by=request.auth)
+    return RecipeOut.of(recipe_book.Entry(recipe, row))
+
+
+@ensembles_router.get(
+    "/datasets/{slug:slug}/recipes/{path:recipe}", response=RecipeOut, summary="A recipe"
+)
+def one_recipe(request: TokenRequest, slug: str, recipe: str) -> RecipeOut:
+    dataset = annotations_access.dataset_to_curate(request.auth, slug)
+    return RecipeOut.of(recipe_book.entry_called(dataset, recipe))
+
+
+@ensembles_router.get(
+    "/datasets/{slug:slug}/responses",
+    response=list[ResponseSetOut],
+    summary="Sets of sampled responses",
+)
+def response_sets(request: TokenRequest, slug: str) -> QuerySet[ResponseSet]:
+    """Prompts with several responses each, to meta-train on or to choose the best of."""
+    return annotations_access.dataset_to_curate(request.auth, slug).response_sets.all()
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """The forms of this app's pages. They check what the user typed; the work is done elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from django import forms
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import QueryDict
 
 from annotations import conditions, filters, rounds
@@ -20,9 +21,18 @@ from annotations.forms import (
 from annotations.models import Dataset
 from curator.lib.work import Work
 from curator.models import User
-from scoring import comparing, launch
+from scoring import comparing, launch, recipe_book
 from scoring.core.options import SWITCH, Attention, EngineOptions
-from scoring.models import Checkpoint, Ensemble, Mode, Precision, ScoreAt, ScoringRun
+from scoring.core.recipes import Recipe
+from scoring.models import (
+    Checkpoint,
+    Ensemble,
+    Mode,
+    Precision,
+    ResponseSet,
+    ScoreAt,
+    ScoringRun,
+)
 
 ORDER_CHOICES = [(order.name, order.shown_name) for order in filters.ORDERS.values()]
 
@@ -184,7 +194,27 @@ class RoundForm(forms.Form):
 
 
 class TrainingForm(forms.Form):
+    """How an ensemble is trained; `cleaned_data` is what `launch.start_training` takes."""
+
     name = forms.CharField(max_length=60)
+    recipe = forms.ChoiceField(
+        required=False,
+        help_text="What is done with labels, and by which loss members learn.",
+    )
+    run = forms.ModelChoiceField(
+        queryset=ScoringRun.objects.none(),
+        required=False,
+        empty_label="the dataset's current one",
+        label="Strengths and flags of run",
+        help_text="For recipes that treat pairs by what a run found of them.",
+    )
+    responses = forms.ModelChoiceField(
+        queryset=ResponseSet.objects.none(),
+        required=False,
+        empty_label="none",
+        label="Sampled responses",
+        help_text="For recipes that meta-train.",
+    )
     members = forms.IntegerField(
         initial=launch.DEFAULT_MEMBERS,
         min_value=2,
@@ -204,6 +234,24 @@ class TrainingForm(forms.Form):
         ],
         label="Bags are halves of the",
     )
+
+    def __init__(self, dataset: Dataset, data: QueryDict | None = None, **options: Any) -> None:
+        super().__init__(data, **options)
+        entries = recipe_book.entries(dataset)
+        self.recipes = {entry.name: entry.recipe for entry in entries}
+        chosen = cast("forms.ChoiceField", self.fields["recipe"])
+        chosen.choices = [(name, name) for name in self.recipes]
+        chosen.initial = recipe_book.PLAIN
+        querysets: dict[str, QuerySet[Any]] = {
+            "run": ScoringRun.objects.finished().filter(dataset=dataset),
+            "responses": dataset.response_sets.all(),
+        }
+        for name, queryset in querysets.items():
+            cast("forms.ModelChoiceField[Any]", self.fields[name]).queryset = queryset
+
+    def clean_recipe(self) -> Recipe | None:
+        """The recipe that the name stands for."""
+        return self.recipes.get(self.cleaned_data["recipe"])
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pydantic import ConfigDict
 from annotations.activity import Entry, Page
 from curator.lib.texts import Text
 from curator.lib.work import Work
-from scoring import launch, reports, summaries
+from scoring import launch, recipe_book, reports, summaries
+from scoring.core import recipes
 from scoring.core.options import Attention, EngineOptions
 from scoring.models import Checkpoint, Ensemble, Flag, Mode, Precision, ScoreAt, ScoringRun
 
@@ -102,14 +103,32 @@ class ModelOut(Schema):
 
 
 class EnsembleIn(Wanted):
+    """Either what an ensemble is put together from, or the recipe that it is trained by."""
+
     name: Text = Field(description="Letters, digits, dots, hyphens and _; new in the dataset.")
     models: list[Text] = Field(
-        max_length=launch.MOST_MEMBERS, description="Names of registered models."
+        default=[], max_length=launch.MOST_MEMBERS, description="Names of registered models."
     )
     heads_of: Text | None = Field(
         default=None,
         description="An ensemble of the dataset whose trained heads become members too.",
     )
+    recipe: Text | dict[str, Any] | None = Field(
+        default=None, description="Train by it: the name of a recipe, or one in full."
+    )
+    run: int | None = Field(
+        default=None,
+        description="Whose strengths and flags the recipe goes by; null is the current run.",
+    )
+    responses: Text | None = Field(
+        default=None, description="Sampled responses, for a recipe that meta-trains."
+    )
+    members: int = Field(default=launch.DEFAULT_MEMBERS, description="An even number, to train.")
+    backbone: Text = Field(
+        default=launch.DEFAULT_BACKBONE, description="Of heads: one that the server names."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of the bags and the training.")
+    bag_unit: Text = Field(default="pair", description="Bags are halves of `pair`s or `prompt`s.")
 
 
 class EnsembleOut(Schema):
@@ -118,12 +137,65 @@ class EnsembleOut(Schema):
     members_count: int = Field(description="How many there will be.")
     is_trained: bool = Field(description="Whether all are there, so that it can score.")
     is_assembled: bool = Field(description="Put together from models, rather than trained as one.")
+    recipe: str = Field(description="The name of the recipe that it is trained by.")
+    training: str | None = Field(
+        description="queued, running, done, failed or cancelled; null where nothing is trained."
+    )
+    problem: str = Field(description="Why its training failed; empty otherwise.")
     backbone: str = Field(description="Of its heads; empty where it has none.")
     created_at: datetime
 
     @staticmethod
     def resolve_members(row: Ensemble) -> list[str]:
         return [member.name for member in row.members.all()]
+
+    @staticmethod
+    def resolve_recipe(row: Ensemble) -> str:
+        return "" if row.is_assembled else recipe_book.recipe_of(row).name
+
+    @staticmethod
+    def resolve_training(row: Ensemble) -> str | None:
+        return row.training.status if hasattr(row, "training") else None
+
+    @staticmethod
+    def resolve_problem(row: Ensemble) -> str:
+        return row.training.problem if hasattr(row, "training") else ""
+
+
+# --- Recipes --------------------------------------------------------------------------------------
+
+
+class RecipeIn(Wanted):
+    recipe: dict[str, Any] = Field(description="In full, with its name; see the docs for the keys.")
+
+
+class RecipeOut(Schema):
+    name: str
+    note: str = Field(description="What it is for.")
+    recipe: dict[str, Any] = Field(description="In full, with every choice said.")
+    digest: str = Field(description="Of what it does, SHA-256.")
+    is_preset: bool = Field(description="Whether it comes with Curator, unchanged.")
+    version: int | None = Field(description="1, 2, 3 … under the name; null for a preset.")
+
+    @classmethod
+    def of(cls, entry: recipe_book.Entry) -> "RecipeOut":
+        return cls(
+            name=entry.name,
+            note=entry.recipe.note,
+            recipe=recipes.as_json(entry.recipe),
+            digest=entry.digest,
+            is_preset=entry.is_preset,
+            version=entry.row.version if entry.row else None,
+        )
+
+
+class ResponseSetOut(Schema):
+    name: str
+    digest: str = Field(description="Of the rows, SHA-256.")
+    prompts: int
+    responses: int = Field(description="Of all prompts together.")
+    scored: int = Field(description="Prompts whose responses all have a score.")
+    created_at: datetime
 
 
 # --- Runs -----------------------------------------------------------------------------------------

@@ -207,12 +207,15 @@ def _labelled(by: Annotator, choice: str, **answer: Any) -> Label:
     return voted(by, lease, said, **answer)
 
 
-def trained(into: Dataset, backbone: str, *, members: int = 4, name: str = "heads") -> Ensemble:
-    """An ensemble of the dataset, trained in this process."""
+def trained(
+    into: Dataset, backbone: str, *, members: int = 4, name: str = "heads", **options: Any
+) -> Ensemble:
+    """An ensemble of the dataset, trained in this process; `options` as `start_training` takes
+    them."""
     from scoring import device_tasks  # noqa: PLC0415 - loads torch
 
     run = launch.start_training(
-        dataset=into, name=name, by=None, members=members, backbone=backbone
+        dataset=into, name=name, by=None, members=members, backbone=backbone, **options
     )
     tasks.plan_training(run_id=run.pk)
     for shard in run.shards.all():

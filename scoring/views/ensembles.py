@@ -23,7 +23,7 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset_to_curate(request.user, slug)
     if request.method == "GET":
         return _index(request, dataset)
-    form = TrainingForm(request.POST)
+    form = TrainingForm(dataset, request.POST)
     if form.is_valid():
         try:
             run = launch.start_training(dataset=dataset, by=request.user, **form.cleaned_data)
@@ -61,7 +61,7 @@ def _index(
     name = f"heads-{dataset.ensembles.count() + 1}"
     context = {
         "dataset": dataset,
-        "form": form or TrainingForm(initial={"name": name}),
+        "form": form or TrainingForm(dataset, initial={"name": name}),
         "assembly": assembly or AssemblyForm(dataset),
         "ensembles": ensembles.annotate(registered=Count("members__checkpoint")),
         "runs": dataset.scoring_runs.select_related("ensemble"),

@@ -20,13 +20,14 @@ from curator import tokens
 from curator.api import api
 from curator.lib.refusals import Refusal
 from curator.models import ApiToken, User
-from scoring import freezing, launch, shards
+from scoring import freezing, launch, responses, shards
 from scoring.core.options import EngineOptions
 from scoring.models import Checkpoint, Ensemble, ScoringRun
 from scoring.schemas import EngineIn
 from tests import factories
 
 NOT_KNOWN = "Show a valid token, as `Authorization: Bearer cur_…`: `manage.py api_token` makes one."
+ENSEMBLES = "/datasets/pairs/ensembles"
 NOT_HERE = "There is nothing here, or it is not yours to see."
 
 
@@ -146,6 +147,7 @@ def of(place: Place, address: str) -> str:
         "lease_id": place.lease.pk,
         "batch_id": place.batch.pk,
         "called": "1",
+        "recipe": "plain",
     }
     return address.format(**values)
 
@@ -153,6 +155,7 @@ def of(place: Place, address: str) -> str:
 BODIES: dict[str, dict[str, Any]] = {
     "/models": {"name": "two", "reference": "org/model"},
     "/datasets/{slug}/ensembles": {"name": "both", "models": ["one", "two"]},
+    "/datasets/{slug}/recipes": {"recipe": {"name": "mine"}},
     "/datasets/{slug}/runs": {"ensemble": "heads"},
     "/datasets/{slug}/runs/{run_id}/sample": {"size": 2},
     "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
@@ -447,6 +450,62 @@ def test_an_ensemble_is_assembled_and_can_score(place: Place, owner: Program) ->
     assert listed["both"] == answer.found
     assert not listed["heads"]["is_trained"]
     assert owner.post("/datasets/pairs/runs", ensemble="both").status == 202
+
+
+def test_an_ensemble_is_trained_by_a_recipe(place: Place, owner: Program) -> None:
+    factories.imported(place.dataset, [factories.row(number) for number in range(20, 45)])
+    by_name = owner.post(ENSEMBLES, name="named", recipe="label smoothing", members=4)
+    assert (by_name.status, by_name.found["is_trained"]) == (202, False)
+    assert (by_name.found["recipe"], by_name.found["training"]) == ("label smoothing", "queued")
+    written = {"name": "mine", "loss": {"name": "unbiased", "noise": 0.2}}
+    in_full = owner.post(ENSEMBLES, name="written", recipe=written)
+    assert (in_full.status, in_full.found["recipe"]) == (202, "mine")
+    kept = owner.get("/datasets/pairs/recipes/mine").found
+    assert (kept["version"], kept["is_preset"]) == (1, False)
+    assert kept["recipe"]["loss"] == written["loss"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"recipe": "none such"}, "pairs has no recipe “none such”; there are: plain"),
+        ({"recipe": {"name": "x", "loss": {"noise": 0.5}}}, "from 0 and below 0.5, not 0.5."),
+        ({"recipe": "plain", "models": ["one"]}, "trained by a recipe or put together"),
+        ({"recipe": "plain", "backbone": "/etc"}, "The backbone '/etc' is not known: minilm"),
+        ({"recipe": "plain", "members": 3}, "an even number of members"),
+        ({"recipe": "MetaRM"}, "import_responses pairs FILE"),
+        ({"recipe": "MetaRM", "responses": "x"}, "pairs has no responses “x”"),
+        ({"recipe": "adaptive margin", "run": 10**6}, "pairs has no run 1000000"),
+    ],
+)
+def test_a_training_that_makes_no_sense_is_refused(
+    place: Place, owner: Program, wanted: dict[str, Any], sentence: str
+) -> None:
+    factories.imported(place.dataset, [factories.row(number) for number in range(20, 45)])
+    answer = owner.post(ENSEMBLES, **{"name": "fresh", **wanted})
+    assert answer.status in (400, 422)
+    assert sentence in answer.sentence
+
+
+def test_recipes_are_listed_kept_and_read(place: Place, owner: Program) -> None:
+    before = owner.get("/datasets/pairs/recipes").found
+    assert before[0]["name"] == "plain"
+    assert all(each["is_preset"] and each["version"] is None for each in before)
+    wanted = {"name": "mine/ours", "treatments": [{"when": {}, "then": {"alpha": 0.2}}]}
+    kept = owner.post("/datasets/pairs/recipes", recipe=wanted)
+    assert (kept.status, kept.found["version"]) == (201, 1)
+    assert owner.get("/datasets/pairs/recipes/mine/ours").found == kept.found
+    assert len(owner.get("/datasets/pairs/recipes").found) == len(before) + 1
+    refused = owner.post("/datasets/pairs/recipes", recipe={"name": "x", "treatments": 3})
+    assert "`treatments` is a list, not 3." in refused.sentence
+
+
+def test_sampled_responses_are_listed(place: Place, owner: Program) -> None:
+    assert owner.get("/datasets/pairs/responses").found == []
+    file = factories.file_of([{"prompt": "Why?", "responses": ["a", "b", "c"]}])
+    responses.store(dataset=place.dataset, file=file, name="samples", by=None)
+    (listed,) = owner.get("/datasets/pairs/responses").found
+    assert (listed["name"], listed["prompts"], listed["responses"]) == ("samples", 1, 3)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,35 @@ def test_training_is_launched_from_its_form(scene: Scene, desk: Client) -> None:
     assert "No worker" in page
 
 
+def test_a_training_follows_the_recipe_that_was_chosen(scene: Scene, desk: Client) -> None:
+    url = reverse("scoring:ensembles", args=["scene"])
+    shown = desk.get(url).content.decode()
+    assert '<option value="flip + margin">' in shown
+    data = {"name": "second", "members": 4, "backbone": "minilm", "seed": 0, "bag_unit": "pair"}
+    response: Any = desk.post(url, data | {"recipe": "flip + margin", "run": scene.run.pk})
+    assert response.status_code == 302
+    recipe = TrainingRun.objects.get(ensemble__name="second").ensemble.recipe
+    assert (recipe["training"]["name"], recipe["run"]) == ("flip + margin", scene.run.pk)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"recipe": "none such"}, "Select a valid choice"),
+        ({"recipe": "MetaRM"}, "several responses to a prompt"),
+        ({"recipe": "flip + margin", "run": 10**6}, "Select a valid choice"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_said_on_the_form(
+    scene: Scene, desk: Client, change: dict[str, Any], sentence: str
+) -> None:
+    data = {"name": "mine", "members": 4, "backbone": "minilm", "seed": 7, "bag_unit": "pair"}
+    response: Any = desk.post(reverse("scoring:ensembles", args=["scene"]), data | change)
+    assert response.status_code == 422
+    assert sentence in response.content.decode()
+    assert scene.dataset.ensembles.count() == 1
+
+
 @pytest.mark.parametrize(
     "change", [{"members": 3}, {"name": "heads"}, {"name": "no spaces"}, {"backbone": "/etc"}]
 )

@@ -7,14 +7,17 @@ from typing import Any
 
 from annotations.datasets import dataset_called
 from curator.command import CuratorCommand
-from scoring import launch
+from curator.lib.refusals import Refusal
+from scoring import launch, recipe_book
+from scoring import responses as response_sets
+from scoring.access import run_called
 from scoring.models import TrainingRun
 
 
 class Command(CuratorCommand):
     help = (
-        "Train an ensemble of reward-model heads on a frozen backbone, each on its half of the "
-        "pairs."
+        "Train an ensemble of reward models by a recipe, each on its half of the pairs: heads on a "
+        "frozen backbone unless the recipe says otherwise."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,22 @@ class Command(CuratorCommand):
         )
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--bag-unit", default="pair", help="pair (default) or prompt")
+        parser.add_argument(
+            "--recipe",
+            default="",
+            metavar="NAME|FILE",
+            help="how labels are treated and by which loss members learn: one of `recipes SLUG`, "
+            "or a file in YAML or JSON",
+        )
+        parser.add_argument(
+            "--run",
+            type=int,
+            metavar="ID",
+            help="whose strengths and flags the recipe goes by (default: the current run)",
+        )
+        parser.add_argument(
+            "--responses", default="", metavar="NAME", help="sampled responses to meta-train on"
+        )
 
     def perform(
         self,
@@ -37,12 +56,25 @@ class Command(CuratorCommand):
         backbone: str,
         seed: int,
         bag_unit: str,
+        recipe: str,
+        run: int | None,
+        responses: str,
         **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
         launch.check_training(dataset=found, name=name, members=members, bag_unit=bag_unit)
+        by_recipe: dict[str, Any] = {}
+        if recipe:
+            by_recipe = {
+                "recipe": recipe_book.named(found, recipe),
+                "run": run_called(found, run) if run is not None else None,
+                "responses": response_sets.called(found, responses) if responses else None,
+            }
+            launch.check_recipe(dataset=found, **by_recipe)
+        elif run is not None or responses:
+            raise Refusal("A run and responses are for a recipe: name one with --recipe.")
         with self.workers("default", "scoring"):
-            run = launch.start_training(
+            training = launch.start_training(
                 dataset=found,
                 name=name,
                 by=None,
@@ -50,20 +82,27 @@ class Command(CuratorCommand):
                 backbone=backbone,
                 seed=seed,
                 bag_unit=bag_unit,
+                **by_recipe,
             )
-            self.follow(run, describe)
+            self.follow(training, describe)
+        followed = training.ensemble.recipe
         return {
             "ensemble": name,
             "dataset": found.slug,
-            "seconds": round(run.seconds or 0.0, 2),
-            "labelled": run.summary["labelled"],
+            "seconds": round(training.seconds or 0.0, 2),
+            "labelled": training.summary.get("labelled"),
+            "recipe": recipe_book.recipe_of(training.ensemble).name,
+            "recipe_version": followed.get("training_version"),
+            "run": followed.get("run"),
+            "treated": training.summary.get("treated", {}),
+            "warnings": training.summary.get("warnings", []),
             "members": [
                 {
                     "name": member.name,
                     "out_of_bag_accuracy": round(member.out_of_bag_accuracy or 0.0, 4),
                     "seconds": round(member.seconds, 2),
                 }
-                for member in run.ensemble.members.all()
+                for member in training.ensemble.members.all()
             ],
         }
 
