@@ -8,7 +8,7 @@ from annotations import access, permissions
 from annotations.models import Dataset
 from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
-from scoring.models import Checkpoint, Ensemble, ScoringRun, TrainingRun
+from scoring.models import Checkpoint, Ensemble, Experiment, ScoringRun, TrainingRun
 
 
 def ensemble_to_use(user: User, slug: str, name: str) -> Ensemble:
@@ -27,6 +27,12 @@ def run_to_watch(user: User, slug: str, run_id: int) -> ScoringRun:
     return get_object_or_404(
         ScoringRun.objects.select_related("ensemble", "dataset"), dataset=dataset, pk=run_id
     )
+
+
+def experiment_to_watch(user: User, slug: str, experiment_id: int) -> Experiment:
+    dataset = access.dataset_to_curate(user, slug)
+    found = Experiment.objects.select_related("dataset", "evaluated_on", "responses")
+    return get_object_or_404(found, dataset=dataset, pk=experiment_id)
 
 
 def run_called(dataset: Dataset, number: int | None) -> ScoringRun:
