@@ -28,7 +28,7 @@ def score_shard(shard: ScoringShard) -> None:
     found = PreferencePair.objects.in_bulk(shard.pair_ids)
     pairs = [found[pair_id] for pair_id in shard.pair_ids]
     asked = _asked(run, members, pairs)
-    towards = _towards_a_where(asked.any(axis=1), shard, members, pairs)
+    towards = _towards_a_where(np.flatnonzero(asked.any(axis=1)), shard, members, pairs)
     margins = np.where(asked, towards.margins * _signs(pairs)[:, None], np.nan)
     refusals = _refusals(towards, pairs, members, asked)
     with transaction.atomic():
@@ -47,21 +47,19 @@ def score_shard(shard: ScoringShard) -> None:
 
 
 def _towards_a_where(
-    wanted: npt.NDArray[np.bool_],
+    places: npt.NDArray[np.intp],
     shard: ScoringShard,
     members: list[RewardModel],
     pairs: list[PreferencePair],
 ) -> Towards:
-    """The same of the pairs that any of the members is asked of; a model that was fine-tuned on
-    half of them is not run over that half."""
-    places = np.flatnonzero(wanted)
-    if not len(places):
-        nothing = np.full((*wanted.shape, len(members)), np.nan, dtype=np.float32)
-        return Towards(margins=nothing, refused=[], truncated=[], tokens=0, environment={})
+    """The margins of the pairs at these places, NaN elsewhere: a model that was fine-tuned on half
+    of the pairs need not be run over that half."""
     if len(places) == len(pairs):
         return _towards_a(shard, members, pairs)
-    found = _towards_a(shard, members, [pairs[i] for i in places])
     margins = np.full((len(pairs), len(members)), np.nan, dtype=np.float32)
+    if not len(places):
+        return Towards(margins=margins, refused=[], truncated=[], tokens=0, environment={})
+    found = _towards_a(shard, members, [pairs[i] for i in places])
     margins[places] = found.margins
     return replace(
         found,

@@ -39,12 +39,12 @@ class Laid:
     @property
     def positions(self) -> Indices:
         """Of each token in its own text."""
-        return np.maximum(self.mask.cumsum(1) - 1, 0)
+        return np.asarray(np.maximum(self.mask.cumsum(1) - 1, 0))
 
     @property
     def last(self) -> Indices:
         """(texts,): where each text's last token is."""
-        return self.mask.shape[1] - 1 - self.mask[:, ::-1].argmax(1)
+        return np.asarray(self.mask.shape[1] - 1 - self.mask[:, ::-1].argmax(1))
 
 
 class PaddedModel:

@@ -107,9 +107,6 @@ class TrainingRun(Run):
     )
     summary = models.JSONField(default=dict)
 
-    if TYPE_CHECKING:
-        member_trainings: models.Manager["MemberTraining"]
-
     def __str__(self) -> str:
         return f"training of {self.ensemble_id}"
 

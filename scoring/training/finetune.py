@@ -51,6 +51,8 @@ SAVE_AFTER = 300.0  # seconds
 SAVE_SHARE = 10.0  # of the time that saving takes, which lies at least between two of them
 SEEDS = 2**63 - 1
 PROTOTYPES = "prototypes"
+# sums over the pairs since the last look
+GATHERED = ("loss", "weight", "right", "margin", "reward", "square", "pairs")
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,6 @@ class _Progress:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "_Progress":
         return cls(**{**values, "curve": [Point.from_dict(each) for each in values["curve"]]})
-
-
-# sums over the pairs since the last look
-GATHERED = ("loss", "weight", "right", "margin", "reward", "square", "pairs")
 
 
 def fine_tune(
@@ -444,7 +442,7 @@ class _Training:
             deviation=float(np.sqrt(max(square / pairs - mean**2, 0.0))),
         )
         if len(self.watched):
-            point = replace(point, **self._judged())
+            point = self._judged(point)
         if not point.is_finite:
             raise Diverged(
                 f"The training diverged: by step {step:,} of {self.total:,} rewards are no finite "
@@ -454,18 +452,16 @@ class _Training:
         self._keep_best(point)
         return point
 
-    def _judged(self) -> dict[str, float]:
-        """Loss and accuracy on the labels of what is held out, and on trusted labels."""
+    def _judged(self, point: Point) -> Point:
+        """With loss and accuracy on the labels of what is held out, and on trusted labels."""
         margins = self.margins(self.watched)
         labels, trusted = self.lesson.labels[self.watched], self.lesson.trusted[self.watched]
-        found: dict[str, float] = {}
-        if (labels != 0).any():
-            found["held_out_accuracy"] = _accuracy(margins, labels)
-        known = trusted if self._stops_by_trusted else labels
-        found["held_out_loss"] = _log_loss(margins, known)
-        if (trusted != 0).any():
-            found["trusted_accuracy"] = _accuracy(margins, trusted)
-        return found
+        return replace(
+            point,
+            held_out_loss=_log_loss(margins, trusted if self._stops_by_trusted else labels),
+            held_out_accuracy=_accuracy(margins, labels),
+            trusted_accuracy=_accuracy(margins, trusted),
+        )
 
     @cached_property
     def _stops_by_trusted(self) -> bool:
@@ -578,15 +574,20 @@ def watched(candidates: Indices, trusted: Floats, seed: int) -> Indices:
     return np.sort(by_trust[:MOST_HELD_OUT])
 
 
-def _accuracy(margins: Floats, labels: Floats) -> float:
-    """The share of labels that the margins agree with; a tie of rewards counts half."""
+def _accuracy(margins: Floats, labels: Floats) -> float | None:
+    """The share of labels that the margins agree with, a tie of rewards counting half; None
+    without labels."""
     said = labels != 0
+    if not said.any():
+        return None
     towards = margins[said] * labels[said]
     return float((towards > 0).mean() + 0.5 * (towards == 0).mean())
 
 
-def _log_loss(margins: Floats, labels: Floats) -> float:
+def _log_loss(margins: Floats, labels: Floats) -> float | None:
     said = labels != 0
+    if not said.any():
+        return None
     return float(np.logaddexp(0.0, -margins[said] * labels[said]).mean())
 
 

@@ -74,7 +74,7 @@ class Lesson:
     @property
     def sizes(self) -> Indices:
         """(n,): tokens of each pair's longer text."""
-        return self.texts.lengths.reshape(-1, 2).max(axis=1)
+        return np.asarray(self.texts.lengths.reshape(-1, 2).max(axis=1))
 
     @property
     def prompts(self) -> int:
