@@ -74,15 +74,31 @@ def given(written: object) -> Recipe:
 
 def from_text(text: str) -> Recipe:
     """The recipe in YAML or JSON, of which YAML is a superset. Raises NoSuchRecipe."""
+    return given(written_in(text))
+
+
+def problems_in(text: str) -> list[str]:
+    """A sentence for everything that is wrong with a recipe in YAML or JSON; none where it can be
+    followed."""
+    try:
+        recipes.parse(written_in(text))
+    except BadRecipe as error:
+        return list(error.problems)
+    except NoSuchRecipe as refusal:
+        return [str(refusal)]
+    return []
+
+
+def written_in(text: str) -> object:
+    """What the YAML or JSON says, whether it is a recipe or not. Raises NoSuchRecipe."""
     if len(text) > LARGEST_FILE:
         raise NoSuchRecipe(f"A recipe is written in at most {LARGEST_FILE:,} characters.")
     try:
-        written = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, of fewer words
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader, of fewer words
     except yaml.YAMLError as error:
         raise NoSuchRecipe(f"This is neither YAML nor JSON: {_on_one_line(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise NoSuchRecipe(f"This is neither YAML nor JSON: {error}.") from error
-    return given(written)
 
 
 def from_file(path: Path) -> Recipe:

@@ -1,6 +1,7 @@
 """Judge a run's flags against a file that says which labels are flipped."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,21 +50,27 @@ def read_truth(path: Path) -> dict[str, bool]:
     """Which ids are flipped. Raises BadTruth naming the line that is wrong."""
     if not path.is_file():
         raise BadTruth(f"There is no file {path}.")
-    truth: dict[str, bool] = {}
     with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line[:LONGEST_LINE])
-                flipped, source_id = row["flipped"], str(row["id"])
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                raise BadTruth(
-                    f'Line {number} of {path.name} is not {{"id": …, "flipped": true|false}}.'
-                ) from error
-            if not isinstance(flipped, bool):
-                raise BadTruth(f"Line {number} of {path.name}: `flipped` must be true or false.")
-            truth[source_id] = flipped
+        return truth_in(file, name=path.name)
+
+
+def truth_in(lines: Iterable[str], *, name: str) -> dict[str, bool]:
+    """Which ids are flipped, by the lines of a file of that name. Raises BadTruth naming the line
+    that is wrong."""
+    truth: dict[str, bool] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line[:LONGEST_LINE])
+            flipped, source_id = row["flipped"], str(row["id"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BadTruth(
+                f'Line {number} of {name} is not {{"id": …, "flipped": true|false}}.'
+            ) from error
+        if not isinstance(flipped, bool):
+            raise BadTruth(f"Line {number} of {name}: `flipped` must be true or false.")
+        truth[source_id] = flipped
     return truth
 
 
