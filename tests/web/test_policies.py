@@ -134,6 +134,8 @@ def test_examples_say_what_would_become_of_each_label(at: Client, dataset: Datas
     assert f"{min(doomed, 20)} example" in page
     assert page.count("<strong>dropped</strong>") == min(doomed, 20)
     assert "undecided, put forward" in page
+    shown = page.count('class="illustrations"'), page.count('class="beginnings"')
+    assert shown == (2, page.count(", strength ") + page.count(", not scored"))
 
 
 def test_queries_of_a_preview_do_not_grow_with_the_rules(at: Client) -> None:
