@@ -244,5 +244,7 @@ def test_a_filter_that_nothing_passes_offers_nothing(at: Client, dataset: Datase
 
 def test_a_made_up_confirmation_starts_nothing(at: Client, dataset: Dataset) -> None:
     asked = {"flag": "flipped", "verdict": "drop", "do": "confirm", "shown": "[]"}
-    assert at.post(PATH, asked).status_code == 400
+    answer = at.post(PATH, asked)
+    assert answer.status_code == 422
+    assert "look at the preview again" in answer.content.decode()
     assert not dataset.batches.exists()
