@@ -37,11 +37,12 @@ from annotations.models import (
     Preference,
     Verdict,
 )
+from annotations.models.words import UNCLEAR, WRONG
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.kept import kept
 from scoring.models import DatasetFigures, Flag, ScoringRun, TopicMap
-from scoring.sampling import UNCLEAR, WRONG, one_by_one
+from scoring.sampling import one_by_one
 
 COUNT_FIGURES = "scoring.tasks.count_figures"
 FORM = 2  # of the figures; another one is counted anew

@@ -72,8 +72,8 @@ def spread_sentence(run: ScoringRun) -> str:
             f"end: look at some pairs there before you trust its flags."
         )
     return (
-        f"{figures}: about as much everywhere. Then a strong mean may be chance, so have some of "
-        f"the flags reviewed before you rely on them."
+        f"{figures}: about as much everywhere. So strength alone tells how sure they are: where it "
+        f"is smaller than that, one model more or less would turn the side."
     )
 
 

@@ -13,8 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations.models import Dataset, Export, Snapshot
+from annotations.sittings import FlagPrecision
 from curator.lib import work
-from curator.lib.intervals import Estimate, wilson
 from curator.lib.work import Work
 from scoring import counting, overviews
 from scoring.core.adaptive import Savings
@@ -164,23 +164,10 @@ def mean_accuracy(ensemble: Ensemble) -> MeanAccuracy:
     )
 
 
-@dataclass(frozen=True)
-class FlagPrecision:
-    """Of the labels that carry the flag and people have decided one by one, how many are wrong: the
-    other side is right, as `sampling` says it. A tie or a pair of no use is unclear and counts as
-    not wrong."""
-
-    reviewed: int
-    wrong: int
-    unclear: int
-    share: Estimate | None
-
-
 def precision_of(figures: Mapping[str, Any], flag: Flag) -> FlagPrecision:
-    """By what `counting` counted."""
+    """How often the flag was right, by what `counting` counted."""
     found = figures["flags"][flag]
-    share = wilson(found["wrong"], found["reviewed"])
-    return FlagPrecision(found["reviewed"], found["wrong"], found["unclear"], share)
+    return FlagPrecision(found["reviewed"], found["wrong"], found["unclear"])
 
 
 # --- Runs -----------------------------------------------------------------------------------------

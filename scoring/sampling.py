@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import Case, F, Q, When
 
 from annotations import permissions
-from annotations.models import PairStanding, Verdict
+from annotations.models import PairStanding
+from annotations.models.words import UNCLEAR, WRONG
 from curator.lib.batches import batches
 from curator.lib.intervals import Estimate, wilson
 from curator.lib.refusals import Refusal
@@ -38,8 +39,6 @@ MOST_SEEDS = 2**31 - 1
 AUDIT = "audit"  # the queue of review that hands the sample out
 FEWEST = 30  # reviews from which they tell more than the models do
 HALF_WIDTHS = (0.05, 0.02, 0.01)
-WRONG = (Verdict.FLIP,)  # what says that the label stood the wrong way round
-UNCLEAR = (Verdict.TIE, Verdict.DROP)  # neither right nor wrong; in shares they count as not wrong
 
 
 def one_by_one(standing: str = "") -> Q:

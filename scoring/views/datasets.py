@@ -10,7 +10,7 @@ from annotations import access, permissions
 from annotations.models import Dataset
 from annotations.views import labelling
 from curator.requests import SignedInRequest, wants_fragment
-from scoring import alerts, figures, leanings, overviews, reports, sampling
+from scoring import alerts, figures, leanings, overviews, reports, sampling, topics
 from scoring.counting import Counted
 from scoring.models import Flag, ScoringRun
 
@@ -52,6 +52,8 @@ def overview(request: SignedInRequest, slug: str) -> HttpResponse:
     }
     if standing.counted is not None:
         context |= _counted(standing.counted)
+        if standing.run is not None:
+            context["topics_state"] = topics.state_of(dataset)
     if standing.run is not None and "histogram" in standing.run.summary:
         context |= _found(standing.run, context.get("sources", []))
         if standing.counted is not None:

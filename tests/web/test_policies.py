@@ -116,6 +116,12 @@ def test_a_preset_opens_in_the_form(at: Client, name: str) -> None:
     assert "Condition" not in page  # that would be a problem
 
 
+def test_a_preset_that_there_is_not_is_said_so(at: Client) -> None:
+    answer = at.get("/datasets/desk/policies/new/?preset=moon")
+    assert answer.status_code == 404
+    assert "There is no preset “moon”" in page_of(answer)
+
+
 def test_the_preview_counts_what_would_happen(at: Client, dataset: Dataset) -> None:
     response = at.post("/datasets/desk/policies/preview/", posted(SUSPECTS))
     doomed = count(dataset, flag="flipped")

@@ -597,21 +597,21 @@ def test_evidence_that_was_seen_stays_seen_when_it_is_hidden_again(
 # At hand
 
 
-def test_the_share_of_changed_labels_follows_each_decision(scene: Scene, desk: Client) -> None:
+def test_the_share_of_wrong_labels_follows_each_decision(scene: Scene, desk: Client) -> None:
     scene.dataset.standings.update(flag="flipped")
     one, two, three, *_ = waiting(scene)
     to = "?queue=flipped"
     post(desk, "scoring:decide", one.pk, to=to, verdict="flip")
     url = reverse("scoring:decide", args=["scene", two.pk]) + to
     page = desk.post(url, {"verdict": "keep"}, headers=HTMX).content.decode()
-    assert "1 of 2 reviewed one by one were changed" in page
+    assert "1 of 2 reviewed one by one was wrong" in page
     assert "<strong>2</strong> decided by you today" in page
     bulk = DecisionBatch.objects.create(dataset=scene.dataset, kind=DecisionBatch.Kind.BULK)
     made = three.decisions.create(verdict="drop", actor="casey", batch=bulk)
     PairStanding.objects.filter(pk=three.pk).update(
         decision=made, verdict="drop", decided_by="person"
     )
-    assert get(desk, "scoring:review", to=to).context["changed"].reviewed == 2
+    assert get(desk, "scoring:review", to=to).context["precision"].reviewed == 2
 
 
 def test_a_pair_without_a_preference_is_decided_for_a_or_b(scene: Scene, desk: Client) -> None:

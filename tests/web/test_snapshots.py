@@ -189,8 +189,8 @@ def test_restoring_says_what_would_change_in_plain_sentences(
 ) -> None:
     text = page(as_casey, url("snapshot-restore", 1))
     words = " ".join(strip_tags(text).split())
-    assert "1 pair that is drop now would be undecided again" in words
-    assert "1 pair that is flip now would be undecided again" in words
+    assert "1 pair, now drop , would be undecided again" in words
+    assert "1 pair, now flip , would be undecided again" in words
 
 
 def test_a_restore_that_is_refused_keeps_the_reason(
@@ -285,8 +285,10 @@ def test_a_large_dataset_is_frozen_in_the_background(
     shown = as_casey.post(index, {"note": "all of it"}, follow=True).content.decode()
     assert "A snapshot is being frozen" in shown
     row = SnapshotRequest.objects.get()
-    again = as_casey.post(index, {})
+    again = as_casey.post(index, {"note": "once more"})
     assert again.status_code == 409
+    assert 'class="field-error"' in again.content.decode()
+    assert "once more" in again.content.decode()
     tasks.freeze_dataset(request_id=row.pk)
     row.refresh_from_db()
     assert row.status == "done", row.problem
