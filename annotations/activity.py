@@ -7,7 +7,7 @@ as there are kinds, however much has happened. Whoever else has rows hands in so
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet, TextField
@@ -26,6 +26,7 @@ from annotations.models import (
     Import,
     Membership,
     Policy,
+    RoleChange,
     Round,
     SavedView,
     Snapshot,
@@ -36,6 +37,7 @@ from curator.models import User
 
 PAGE_SIZE = 50
 LONGEST_SAID = 300
+LONGEST_ID = 19  # digits, from which on no database counts
 COMMAND_LINE = "the command line"
 HOUR = "%Y-%m-%dT%H"
 GROUPS: Mapping[str, str] = {
@@ -88,11 +90,14 @@ class Key:
         kind, _, pk = rest.partition(",")
         try:
             at = parse_datetime(moment)
-        except ValueError:
+            if at is None or not is_aware(at):
+                return None
+            at = at.astimezone(UTC)
+        except (ValueError, OverflowError):  # such as the year 0 or 99999, or 1 west of Greenwich
             return None
-        if at is None or not is_aware(at) or not (pk.isascii() and pk.isdigit()):
+        if not (pk.isascii() and pk.isdigit() and len(pk) < LONGEST_ID):
             return None
-        return cls(at, kind, int(pk[:18]))
+        return cls(at, kind, int(pk))
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,16 @@ def _joined(row: Membership, dataset: Dataset) -> Told:
     url = reverse("annotations:people", args=[dataset.slug])
     role = row.get_role_display()
     return Told(f"became a member, now {role}", who=row.user.shown_name, url=url)
+
+
+def _given_role(row: RoleChange, dataset: Dataset) -> Told:
+    url = reverse("annotations:people", args=[dataset.slug])
+    role = row.get_role_display()
+    if row.was:
+        words = f"changed a role from {row.get_was_display()} to {role}, of"
+    else:
+        words = f"made a former member {role} again:"
+    return _by(row, words, name=row.membership.user.shown_name, url=url)
 
 
 def _left(row: Membership, dataset: Dataset) -> Told:
@@ -386,6 +401,11 @@ def _of_snapshots(kind: Any) -> Callable[[Dataset], Rows]:
     )
 
 
+def _role_changes(dataset: Dataset) -> Rows:
+    found = RoleChange.objects.filter(membership__dataset=dataset)
+    return found.select_related("membership__user", "created_by")
+
+
 def _dataset(dataset: Dataset) -> Rows:
     return Dataset.objects.filter(pk=dataset.pk).select_related("created_by")
 
@@ -400,6 +420,7 @@ SOURCES: Sequence[Source] = (
     Source("import", "imports", _of(Import, "created_by"), "queued_at", _imported),
     Source("member-joined", "people", _members, "joined_at", _joined, person="user"),
     Source("member-left", "people", _members, "ended_at", _left, person="user"),
+    Source("role", "people", _role_changes, "created_at", _given_role),
     Source("round", "rounds", _rounds, "queued_at", _opened_round),
     Source("round-closed", "rounds", _rounds, "closed_at", _closed_round, person=""),
     Source("comment", "comments", _of_pairs(Comment), "created_at", _commented, person="author"),

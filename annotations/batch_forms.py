@@ -45,8 +45,8 @@ class BulkForm(forms.Form):
         min_value=0,
         max_value=0.4999,
         required=False,
-        label="α",
-        help_text="To soften: the label then counts for 1 − α; below 0.5.",
+        label="α, for “soften the labels”",
+        help_text="The label then counts for 1 − α; below 0.5.",
         error_messages={"max_value": "α is below 0.5: beyond it, it would be a flip."},
     )
     overrules_people = forms.BooleanField(
@@ -65,6 +65,8 @@ class BulkForm(forms.Form):
         is_softening = self.cleaned_data.get("verdict") == Verdict.SOFTEN
         if is_softening and self.cleaned_data.get("alpha") is None and "alpha" not in self.errors:
             self.add_error("alpha", "Say how far to soften: 0.1 is usual.")
+        if not is_softening:
+            self.errors.pop("alpha", None)  # nobody asks for it, and the page does not show it
         return cleaned
 
     def bulk(self, clauses: tuple[Clause, ...], *, seen: int | None = None) -> Bulk:

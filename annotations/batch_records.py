@@ -11,10 +11,9 @@ from annotations import conditions, unwinding
 from annotations.conditions import parse_clauses
 from annotations.fields import Use
 from annotations.models import Dataset, Decision, DecisionBatch, PairStanding
-from annotations.proposals import QUEUE, REASONS
+from annotations.proposals import QUEUE, REASONS, UNDECIDED
 from curator.lib.bulk import among
 
-UNDECIDED = "undecided"
 DID = {QUEUE: "put forward for review", UNDECIDED: "undecided again"}
 CHUNK = 10_000
 PAGE_SIZE = 50

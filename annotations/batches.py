@@ -32,14 +32,13 @@ from annotations.models import (
     SnapshotPair,
     Verdict,
 )
-from annotations.proposals import QUEUE, VERDICTS, Bulk, Effect
+from annotations.proposals import QUEUE, UNDECIDED, VERDICTS, Bulk, Effect
 from curator.lib import work
 from curator.lib.bulk import among, asked_once, insert_from_select
 from curator.lib.refusals import Conflict, Refusal
 
 CHUNK = 10_000
 TELL_EVERY = 1.0  # seconds between the progress that is shown
-UNDECIDED = "undecided"  # in counts, where a verdict is taken back and none takes its place
 EVIDENCE = ("flag", "strength", "spread", "votes", "label_probability", "percentile")
 OPINIONS = ("people_for", "people_against", "ai_for", "ai_against")
 COLUMNS = [

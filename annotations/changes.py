@@ -213,7 +213,8 @@ class State:
     verdict: str
     preference: str
     label_probability: float | None
-    strength: float | None  # towards A
+    # towards the label that came with the pair; towards A where none did
+    strength: float | None
     flag: str
 
     @property
@@ -465,9 +466,23 @@ def _with_pairs(found: Sequence[Any]) -> list[Changed]:
     return [
         Changed(
             pair=pairs[row[0]],
-            before=None if row[1] is None else State(*row[2:7]),
-            after=State(*row[7:12]),
+            before=None if row[1] is None else _state(pairs[row[0]], *row[2:7]),
+            after=_state(pairs[row[0]], *row[7:12]),
             decision=decisions.get(row[-1]),
         )
         for row in found
     ]
+
+
+def _state(
+    pair: PreferencePair,
+    verdict: str,
+    preference: str,
+    label_probability: float | None,
+    towards_a: float | None,
+    flag: str,
+) -> State:
+    strength = towards_a
+    if strength is not None and pair.source_preference == "b":
+        strength = -strength
+    return State(verdict, preference, label_probability, strength, flag)

@@ -33,6 +33,7 @@ class Shown(NamedTuple):
 
     name: str
     explanation: str
+    matters: str  # why it should be looked at
 
     @property
     def title(self) -> str:
@@ -43,29 +44,51 @@ class Shown(NamedTuple):
 
 SHOWN: dict[Check, Shown] = {
     Check.IDENTICAL: Shown(
-        "identical", "Both responses say the same, up to white space, so no label can be right."
+        "identical",
+        "Both responses say the same, up to white space, so no label can be right.",
+        "A model that trains on them learns noise: drop them or make them ties.",
     ),
-    Check.EMPTY: Shown("empty", "A response ends in a message without text."),
-    Check.PREFIX: Shown("prefix", "One response is the beginning of the other."),
+    Check.EMPTY: Shown(
+        "empty",
+        "A response ends in a message without text.",
+        "The answer was lost on the way, so the label says nothing of its quality.",
+    ),
+    Check.PREFIX: Shown(
+        "prefix",
+        "One response is the beginning of the other.",
+        "The label compares lengths, not answers: a model learns to go on, or to stop.",
+    ),
     Check.CUT_OFF: Shown(
         "cut_off",
         "A response stops in the middle: in a sentence, where the other finishes its last one, or "
         "in a block of code.",
+        "A limit on length ended it, so the label may punish the limit and not the answer.",
     ),
     Check.API_ERROR: Shown(
-        "api_error", "A response is the error message of a service, not a model's answer."
+        "api_error",
+        "A response is the error message of a service, not a model's answer.",
+        "The other response wins whatever it says, which teaches nothing about quality.",
     ),
     Check.IDENTITY: Shown(
-        "identity", "A response says which model wrote it or who made that model."
+        "identity",
+        "A response says which model wrote it or who made that model.",
+        "What is trained on it will call itself by that name, and judges may favour their own.",
     ),
-    Check.REFUSAL: Shown("refusal", "One response declines to answer and the other does not."),
+    Check.REFUSAL: Shown(
+        "refusal",
+        "One response declines to answer and the other does not.",
+        "Here the label is about what may be answered: look whether it follows your guidelines.",
+    ),
     Check.CONTRADICTED: Shown(
         "contradicted",
         "The same two responses to the same prompt also stand in the dataset with the opposite "
         "label.",
+        "One of the two labels is wrong, and together they cancel out in training.",
     ),
     Check.CYCLE: Shown(
-        "cycle", "Labels of this prompt go round in a circle: A beats B, B beats C, C beats A."
+        "cycle",
+        "Labels of this prompt go round in a circle: A beats B, B beats C, C beats A.",
+        "No ranking fits all of them, so at least one of these labels is wrong.",
     ),
 }
 NAMES: dict[str, Check] = {shown.name: check for check, shown in SHOWN.items()}

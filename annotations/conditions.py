@@ -72,6 +72,12 @@ IN_WORDS = {
     Operator.ABOVE: "above",
     Operator.AT_LEAST: "at least",
 }
+LISTS_IN_WORDS = {
+    Operator.IS: "",
+    Operator.IS_NOT: "not ",
+    Operator.HAS: "found ",
+    Operator.HAS_NOT: "found no ",
+}
 TIMES_IN_WORDS = {
     Operator.BELOW: "before",
     Operator.AT_MOST: "up to",
@@ -349,26 +355,27 @@ def _clause_in_words(clause: Clause) -> str:
         words = " or ".join(_clause_in_words(each) for each in clause.conditions)
         return f"({words})" if len(clause.conditions) > 1 else words
     shown = clause.asks.shown_name
+    if clause.operator in LISTS:
+        return _list_in_words(clause, shown)
     values = [_value_in_words(clause.asks, each) for each in clause.values]
     if clause.operator is Operator.CONTAINS:
         return f"{shown} contains “{values[0]}”"
     if clause.operator is Operator.BETWEEN:
         return f"{shown} from {values[0]} to {values[1]}"
-    if clause.operator in LISTS:
-        return _list_in_words(clause, shown, values)
     compared = TIMES_IN_WORDS if clause.asks.kind is Kind.TIME else IN_WORDS
     return f"{shown} {compared[clause.operator]} {values[0]}"
 
 
-def _list_in_words(clause: Condition, shown: str, values: list[str]) -> str:
-    either = _either(values)
-    if clause.operator is Operator.HAS:
-        return f"{shown} found {either}"
-    if clause.operator is Operator.HAS_NOT:
-        return f"{shown} found no {either}"
-    if clause.operator is Operator.IS:
-        return f"{shown} {either}"
-    return f"{shown} not {either}"
+def _list_in_words(clause: Condition, shown: str) -> str:
+    """The values in one list after the field's name, and then those that have a phrase."""
+    denies = clause.operator in (Operator.IS_NOT, Operator.HAS_NOT)
+    phrases = [clause.asks.phrases[each] for each in clause.values if each in clause.asks.phrases]
+    listed = [each for each in clause.values if each not in clause.asks.phrases]
+    said = [denied if denies else affirmed for affirmed, denied in phrases]
+    if listed:
+        either = _either(_value_in_words(clause.asks, each) for each in listed)
+        said.insert(0, f"{shown} {LISTS_IN_WORDS[clause.operator]}{either}")
+    return (" and " if denies else " or ").join(said)
 
 
 def _value_in_words(field: Field, value: Any) -> str:

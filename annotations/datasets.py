@@ -7,7 +7,7 @@ from django.db import transaction
 
 from annotations import permissions
 from annotations.formats.labels import LONGEST_ASPECT
-from annotations.models import Dataset, Membership, Role
+from annotations.models import Dataset, Membership, Role, RoleChange
 from annotations.rendering import NOT_PLAIN, is_plain_name
 from curator.lib.refusals import Refusal
 from curator.models import User
@@ -101,10 +101,20 @@ def add_member(*, dataset: Dataset, user: User, role: str) -> Membership:
     ended is resumed."""
     if role not in Role.values:
         raise Refusal(f"The role {role!r} is not known: choose {', '.join(Role.values)}.")
+    before = Membership.objects.filter(dataset=dataset, user=user).first()
     member, _ = Membership.objects.update_or_create(
         dataset=dataset, user=user, defaults={"role": role, "ended_at": None}
     )
+    was = before.role if before is not None and before.ended_at is None else ""
+    if before is not None and was != role:
+        note_role(member, was=was, by=None)
     return member
+
+
+def note_role(membership: Membership, *, was: str, by: User | None) -> None:
+    """Keep that a member has another role than before, or, `was` being blank, is one again, and who
+    saw to it; None on the command line of the machine."""
+    RoleChange.objects.create(membership=membership, was=was, role=membership.role, created_by=by)
 
 
 def user_called(username: str) -> User:

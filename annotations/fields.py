@@ -20,6 +20,7 @@ NONE = "none"
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 NO_BITS: Mapping[str, int] = MappingProxyType({})
 NO_GROUPS: Mapping[str, frozenset[str]] = MappingProxyType({})
+NO_PHRASES: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -45,7 +46,8 @@ class Field:
 
     A choice always has a name: `missing` where nothing is stored (None, NaN) and `blank` where an
     empty text is. A number, time or mask may be missing, and then meets no condition but, for
-    numbers and times, that it is none.
+    numbers and times, that it is none. Where a name after the field's own reads badly (“flag not
+    no label to doubt”), `phrases` say by that name that it is so, and that it is not.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Field:
     choices: Mapping[str, str] = field(default_factory=lambda: NO_NAMES)  # name to shown name
     groups: Mapping[str, frozenset[str]] = field(default_factory=lambda: NO_GROUPS)
     bits: Mapping[str, int] = field(default_factory=lambda: NO_BITS)
+    phrases: Mapping[str, tuple[str, str]] = field(default_factory=lambda: NO_PHRASES)
     unit: str = ""
     least: float = -inf
     most: float = inf
@@ -120,6 +123,10 @@ ENSEMBLE = (
         Kind.CHOICE,
         "What the run's flag rule says of the label. “Not scored” came after the run.",
         choices=FLAGS,
+        phrases={
+            NONE: ("no label to doubt", "(a label to doubt or not scored)"),
+            "unscored": ("not scored", "scored"),
+        },
         missing="unscored",
     ),
     Field(
@@ -174,6 +181,10 @@ DECISIONS = (
         "What the project holds true of the label; “decided” is any verdict.",
         choices=VERDICTS,
         groups={"decided": DECIDED},
+        phrases={
+            "undecided": ("undecided", "decided"),
+            "decided": ("decided", "undecided"),
+        },
         blank="undecided",
         missing="undecided",
         for_policies=False,
@@ -184,6 +195,7 @@ DECISIONS = (
         Kind.CHOICE,
         "Whether a person or a policy decided.",
         choices=DECIDERS,
+        phrases={"nobody": ("decided by nobody", "decided by somebody")},
         blank="nobody",
         missing="nobody",
         for_policies=False,
@@ -221,6 +233,7 @@ LABELS = (
         Kind.CHOICE,
         "The response that the source prefers.",
         choices=PREFERENCES,
+        phrases={NONE: ("no source label", "a source label")},
     ),
     Field(
         "people",
@@ -228,6 +241,7 @@ LABELS = (
         Kind.CHOICE,
         "What more than half of at least two people say; divided where no answer has that many.",
         choices=OPINIONS,
+        phrases={NONE: ("too few people to say", "enough people to say")},
     ),
     _count("people_for", "people for", "People who agree with the source's label.", "people"),
     _count(

@@ -18,6 +18,7 @@ from annotations.policies import SHOWN, Does, Policy, rule_in_words
 from annotations.proposals import QUEUE, REASONS, Effect, Example, Preview
 
 MOST_ORIGINS = 30
+BEGINNING = 1000  # characters of a response, before they stand on one line
 PREFERRED = {"a": "A", "b": "B", "tie": "tie", "": "no label"}
 
 
@@ -52,6 +53,28 @@ class Illustration:
         if self.act == Verdict.SOFTEN:
             return f"{PREFERRED[source]} with {100 * (self.probability or 0):.0f}\u202f%"
         return PREFERRED[resulting_preference(source, self.act)]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How one response begins, and whether the source labels it the better one."""
+
+    name: str
+    text: str  # on one line
+    is_preferred: bool
+
+
+def beginnings(pair: PreferencePair) -> list[Beginning]:
+    """Of A and of B, so that one can judge the pair where it is one of many."""
+    sides = (("A", "a", pair.response_a), ("B", "b", pair.response_b))
+    return [
+        Beginning(
+            name,
+            " ".join(response[0]["content"][:BEGINNING].split()),
+            pair.source_preference == side,
+        )
+        for name, side, response in sides
+    ]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from django.db.models import Count, F, Max
 from django.utils import timezone
 
 from annotations import leasing, permissions, teams
+from annotations.datasets import note_role
 from annotations.models import Dataset, Label, Lease, Membership, Role
 from annotations.rendering import NOT_PLAIN, is_plain_name
 from curator import sign_in_links
@@ -105,11 +106,14 @@ def invite(
             f"{user.shown_name} is a member already, as {membership.get_role_display()}: change "
             f"the role in the list."
         )
+    was_member = membership is not None
     again = {"role": role, "ended_at": None}
     first = again | ({"joined_at": user.date_joined} if is_new else {})
     membership, _ = Membership.objects.update_or_create(
         dataset=dataset, user=user, defaults=again, create_defaults=first
     )
+    if was_member:
+        note_role(membership, was="", by=by)
     return Invitation(membership, sign_in_links.path_for(user) if is_new else None)
 
 
@@ -140,8 +144,10 @@ def set_role(*, membership: Membership, role: str, by: User | None) -> Membershi
     current = _locked(membership)
     if role != Role.OWNER:
         _check_another_owner(current)
-    current.role = role
+    was, current.role = current.role, role
     current.save(update_fields=["role"])
+    if was != role:
+        note_role(current, was=was, by=by)
     return current
 
 
@@ -173,8 +179,11 @@ def reactivate(*, membership: Membership, by: User | None) -> Membership:
     """Resume an ended membership in the role that it had."""
     _check_may_manage(by, membership.dataset)
     current = _locked(membership)
+    if current.ended_at is None:
+        return current
     current.ended_at = None
     current.save(update_fields=["ended_at"])
+    note_role(current, was="", by=by)
     return current
 
 

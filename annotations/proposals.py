@@ -43,6 +43,7 @@ from curator.lib.refusals import Conflict, Refusal
 
 LEFT, SENSELESS, PEOPLE, DECIDED, SAME = "left", "senseless", "people", "decided", "same"
 QUEUE = str(Does.QUEUE)
+UNDECIDED = "undecided"  # in counts, where a verdict is taken back and none takes its place
 VERDICTS = tuple(str(verdict) for verdict in Verdict.values if verdict)
 ACTS = (*VERDICTS, QUEUE)  # fates that change something
 COUNTED = {*ACTS, "all"}  # in what a preview counts; all: what a restore changes
@@ -132,7 +133,8 @@ def check_scores_are_whole(dataset: Dataset) -> None:
     if dataset.scores_being_written_by:
         raise Conflict(
             f"The pairs of {dataset.name} are being given new scores just now "
-            f"({dataset.scores_being_written_by}): wait until they all have them, and look again."
+            f"({dataset.scores_being_written_by}): wait until they all have them, and look again. "
+            f"If that has failed, its page says how to go on."
         )
 
 

@@ -1,5 +1,5 @@
 """What curators have done pair by pair: how many today, the last ones, which they can take back,
-and how often they changed a label that a flag had named. What was decided in bulk is no review."""
+and how often a label that a flag had named was wrong. What was decided in bulk is no review."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,29 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from annotations.models import Dataset, Decision, PairStanding
-from annotations.models.words import CHANGING
+from annotations.models.words import UNCLEAR, WRONG
 from curator.lib.intervals import Estimate, wilson
 from curator.models import User
 
 SHOWN = 10
-MOST_REVIEWED = 1000  # the latest decisions, of which the share that changed a label is counted
+MOST_REVIEWED = 1000  # the latest decisions, of which the share that found a wrong label is counted
 MOST_TODAY = 10_000
 MOST_HELD = 100  # the latest decisions of a person, among which the last ten that hold still are
 MOST_LOOKED_AT = 20_000  # decisions of all datasets, among which those of one are sought
 
 
 @dataclass(frozen=True)
-class Changed:
-    """Of the labels that people looked at one by one, how many they changed."""
+class FlagPrecision:
+    """Of the labels with a flag that people decided one by one, how many are wrong: the other side
+    is right. A tie or a pair of no use is unclear and counts as not wrong."""
 
     reviewed: int
-    changed: int
+    wrong: int
+    unclear: int
 
     @property
     def share(self) -> Estimate | None:
-        return wilson(self.changed, self.reviewed)
+        return wilson(self.wrong, self.reviewed)
 
 
 def count_today(dataset: Dataset, user: User) -> int:
@@ -46,17 +48,20 @@ def last_decisions(dataset: Dataset, user: User) -> list[Decision]:
     return list(holding.order_by("-created_at", "-pk")[:SHOWN])
 
 
-def changed_of(dataset: Dataset, flag: str) -> Changed:
-    """Of the pairs with the flag that people decided one by one, how many labels they changed; by
-    the latest of such decisions where there are very many."""
+def precision_of(dataset: Dataset, flag: str) -> FlagPrecision:
+    """How often the flag was right so far; by the latest decisions made one by one where there are
+    very many."""
     latest = _latest_of(dataset, _one_by_one(), most=MOST_REVIEWED)
     reviewed = dataset.standings.filter(
         flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__in=latest
     )
-    counts = reviewed.aggregate(
-        reviewed=Count("pk"), changed=Count("pk", filter=Q(verdict__in=CHANGING))
+    return FlagPrecision(
+        **reviewed.aggregate(
+            reviewed=Count("pk"),
+            wrong=Count("pk", filter=Q(verdict__in=WRONG)),
+            unclear=Count("pk", filter=Q(verdict__in=UNCLEAR)),
+        )
     )
-    return Changed(counts["reviewed"], counts["changed"])
 
 
 def _latest_of(dataset: Dataset, made: "QuerySet[Decision]", *, most: int) -> list[int]:

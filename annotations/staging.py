@@ -27,6 +27,7 @@ from curator.lib.refusals import Refusal
 
 ORIGINS = ("source", "subset")  # of what the source says beside the pair
 LONGEST_ORIGIN = 80
+DISCARDED_AT_ONCE = 5_000
 COLUMNS = ("pk", "digest", "source_id", "source_line", "response_a", "response_b")
 
 Judge = tuple[str, str]  # an annotator's kind and name
@@ -101,15 +102,19 @@ def weight(read: ReadPair | Refused) -> int:
 
 def discard(row: Import) -> None:
     """Delete what was staged for the import, inside the database: the ordinary delete of pairs
-    would first load them all, to look for labels."""
-    labels = StagedLabel.objects.filter(pair__imported_in=row)
+    would first load them all, to look for labels. In steps, as whoever writes waits for each of
+    them; what a killed worker leaves, the next discards."""
     pairs = StagedPair.objects.filter(imported_in=row)
     if not pairs.exists():
         return
     refresh_statistics(StagedPair, StagedLabel)
-    with transaction.atomic():
-        for rows in (labels, pairs):
-            rows._raw_delete(rows.db)
+    ends = pairs.order_by("pk").values_list("pk", flat=True)
+    while some := list(ends[:DISCARDED_AT_ONCE]):
+        step = {"pk__gte": some[0], "pk__lte": some[-1]}
+        gone = pairs.filter(**step)
+        with transaction.atomic():
+            for rows in (StagedLabel.objects.filter(pair__in=gone.values("pk")), gone):
+                rows.order_by()._raw_delete(rows.db)
 
 
 def _stage_one(batch: Batch, read: ReadPair, counts: Counts) -> Refused | None:

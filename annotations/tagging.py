@@ -61,6 +61,14 @@ def current(dataset: Dataset) -> QuerySet[SnapshotTag]:
     return SnapshotTag.objects.filter(dataset=dataset, retired_at=None)
 
 
+def find_tag(dataset: Dataset, name: str) -> SnapshotTag | None:
+    """The tag of this name, with the snapshot that it names now; None where there is none, or a
+    name that no tag can have."""
+    wanted = name.strip()
+    held = current(dataset).filter(name=wanted).select_related("snapshot__dataset")
+    return held.first() if TAG.match(wanted) else None
+
+
 def of_snapshot(snapshot: Snapshot) -> QuerySet[SnapshotTag]:
     return SnapshotTag.objects.filter(snapshot=snapshot, retired_at=None)
 
@@ -70,9 +78,7 @@ def find(dataset: Dataset, called: str) -> Snapshot | None:
     if called.isascii() and called.isdigit():
         number = int(called[:9])
         return dataset.snapshots.filter(number=number).first()
-    if not TAG.match(called):
-        return None
-    held = current(dataset).filter(name=called).select_related("snapshot__dataset").first()
+    held = find_tag(dataset, called)
     return held.snapshot if held else None
 
 

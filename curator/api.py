@@ -13,7 +13,7 @@ from ninja.security import HttpBearer
 from annotations.api import router as annotations_router
 from curator import tokens
 from curator.lib import uploads
-from curator.lib.faults import system_fault
+from curator.lib.faults import BUSY, is_busy, system_fault
 from curator.lib.refusals import Refusal
 from curator.models import User
 from scoring.api import router as scoring_router
@@ -96,7 +96,7 @@ def too_much(request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
 
 @api.exception_handler(Exception)
 def failed(request: HttpRequest, error: Exception) -> HttpResponse:
-    known = system_fault(error)
+    known = BUSY if is_busy(error) else system_fault(error)
     if known is None:
         raise error
     return _answer(request, known, 503)

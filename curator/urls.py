@@ -11,6 +11,7 @@ from curator.api import api
 handler400 = views.bad_request
 handler403 = views.forbidden
 handler404 = views.not_found
+handler500 = views.broken
 
 urlpatterns = [
     path("", include("annotations.urls")),  # first: datasets/new/ is no dataset called “new”

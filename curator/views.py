@@ -1,5 +1,7 @@
-"""Signing in, the health check, and the state of the machinery: pages without domain words."""
+"""Signing in, what went wrong, the health check, and the state of the machinery: pages without
+domain words."""
 
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -8,14 +10,17 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render, resolve_url
+from django.template import loader
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
+from django.views.defaults import server_error
 
 from curator import presence, sign_in_links
 from curator.celery import TASK_MODULES
 from curator.lib import broker, uploads
 from curator.lib.addresses import local_address
+from curator.lib.faults import BUSY, is_busy
 from curator.middleware import refused
 
 
@@ -64,6 +69,20 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if sentence:
         return refused(request, sentence, uploads.TOO_LARGE)
     return _in_place(request, "The server did not understand the request.", 400)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """What no view has expected, wherever in the request it came up. Where the database was only
+    busy, that is said; the page asks nothing of it."""
+    if not is_busy(sys.exc_info()[1]):
+        return server_error(request)
+    if getattr(request, "htmx", False):
+        return refused(request, BUSY, 503)
+    return HttpResponse(
+        loader.get_template("503.html").render({"sentence": BUSY}),
+        status=503,
+        headers={"Retry-After": "10"},
+    )
 
 
 def _in_place(request: HttpRequest, sentence: str, status: int) -> HttpResponse:

@@ -50,21 +50,26 @@ def _scored(row: ScoringRun, dataset: Dataset) -> Told:
     return Told(words, name_of(row.created_by), name=row.ensemble.name, url=url)
 
 
+def _evidence_url(dataset: Dataset, run_id: int, part: str) -> str:
+    """The page of evidence on the run, whether or not that is still the current one."""
+    return f"{reverse('scoring:evidence', args=[dataset.slug])}?run={run_id}#{part}"
+
+
 def _audited(row: Audit, dataset: Dataset) -> Told:
-    url = reverse("scoring:run", args=[dataset.slug, row.run_id])
+    url = _evidence_url(dataset, row.run_id, "planted")
     words = f"audited run {row.run_id} with {row.share:.0%} planted flips"
     return Told(f"{words} ({row.get_status_display()})", name_of(row.created_by), url=url)
 
 
 def _sampled(row: ReviewSample, dataset: Dataset) -> Told:
-    url = reverse("scoring:run", args=[dataset.slug, row.run_id])
+    url = _evidence_url(dataset, row.run_id, "sample")
     words = f"drew a sample of {row.size:,} pairs of run {row.run_id} to review"
     return Told(words, name_of(row.created_by), url=url)
 
 
 def _recalibrated(row: Recalibration, dataset: Dataset) -> Told:
     run = row.sample.run_id
-    url = reverse("scoring:run", args=[dataset.slug, run])
+    url = _evidence_url(dataset, run, "recalibration")
     words = f"recalibrated the probabilities of run {run} by what people decided"
     return Told(words, name_of(row.created_by), url=url)
 

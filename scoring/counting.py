@@ -37,14 +37,15 @@ from annotations.models import (
     Preference,
     Verdict,
 )
-from annotations.models.words import CHANGING
+from annotations.models.words import UNCLEAR, WRONG
 from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.kept import kept
 from scoring.models import DatasetFigures, Flag, ScoringRun, TopicMap
+from scoring.sampling import one_by_one
 
 COUNT_FIGURES = "scoring.tasks.count_figures"
-FORM = 1  # of the figures; another one is counted anew
+FORM = 2  # of the figures; another one is counted anew
 AT_ONCE = 20_000  # pairs, up to which a request counts
 AGREEMENT_BINS = 20  # of percentile
 MOST_ROWS = 12  # of one kind of slice; what is smaller is joined
@@ -164,6 +165,7 @@ def count(dataset: Dataset) -> dict[str, Any]:
         **rest,
         "flags": by_flag,
         "disputed": standings.in_dispute().count(),
+        "labels": _before_and_after(flagged),
         **_checks(standings),
         "slices": {
             "origin": _by_origin(flagged),
@@ -176,9 +178,9 @@ def count(dataset: Dataset) -> dict[str, Any]:
 
 
 def _by_flag(standings: Standings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of each flag how many pairs stand at which verdict, and how many people have decided and
-    changed; and the sums over all pairs."""
-    flags = {flag: {"verdicts": Counter[str](), "people": 0, "changed": 0} for flag in Flag.values}
+    """Of each flag how many pairs stand at which verdict, how many of them people have looked at
+    one by one and found wrong or unclear; and the sums over all pairs."""
+    flags: dict[str, Any] = {flag: {"verdicts": Counter[str]()} for flag in Flag.values}
     sums, verdicts = Counter[str](), Counter[str]()
     rows: Any = standings.values_list(
         "flag", "source_preference", "verdict", "decided_by"
@@ -193,16 +195,56 @@ def _by_flag(standings: Standings) -> tuple[dict[str, Any], dict[str, Any]]:
         verdicts[verdict] += pairs
         sums[f"by_{decider}"] += pairs if decider else 0
         if flag in flags:
-            found: Any = flags[flag]
-            found["verdicts"][verdict] += pairs
-            by_people = decider == PairStanding.DecidedBy.PERSON
-            found["people"] += pairs * by_people
-            found["changed"] += pairs * (by_people and verdict in CHANGING)
+            flags[flag]["verdicts"][verdict] += pairs
     undecided = verdicts.pop(Verdict.UNDECIDED, 0)
-    decided = {"person": sums["by_person"], "policy": sums["by_policy"]}
+    looked_at: Any = standings.filter(one_by_one()).values_list("flag", "verdict")
+    reviewed = {(flag, verdict): pairs for flag, verdict, pairs in looked_at.annotate(Count("pk"))}
+    for flag, found in flags.items():
+        said = {verdict: pairs for (of, verdict), pairs in reviewed.items() if of == flag}
+        found["reviewed"] = sum(said.values())
+        found["wrong"] = sum(said.get(verdict, 0) for verdict in WRONG)
+        found["unclear"] = sum(said.get(verdict, 0) for verdict in UNCLEAR)
+    alone = sum(reviewed.values())
+    decided = {
+        "person": alone,
+        "bulk": sums["by_person"] - alone,  # by a person, many at once
+        "policy": sums["by_policy"],
+    }
     names = ("pairs", "labelled", "scored", "put_forward")
     rest = {name: sums[name] for name in names}
     return flags, rest | {"undecided": undecided, "verdicts": verdicts, "decided": decided}
+
+
+def _before_and_after(flagged: Standings) -> dict[str, Any]:
+    """The flagged labels as they came and as they are decided: how many there are, the sum of their
+    strengths, and how many wrong ones were `mended`, that is set right or taken out.
+
+    A label that a person flipped looking at it was wrong. What was flipped otherwise, or taken out,
+    was wrong as likely as the models say. Where a person who looked found no side better, nothing
+    was wrong.
+    """
+    sums = {"strengths": Sum("strength"), "right": Sum("label_probability")}
+    counts = {"labels": Count("pk"), "told": Count("label_probability")}
+    rows: Any = flagged.annotate(alone=Case(When(one_by_one(), then=Value(1)), default=Value(0)))
+    found = {"imported": [0, 0.0], "decided": [0, 0.0]}
+    mended = 0.0
+    for row in rows.values("verdict", "alone").annotate(**sums, **counts):
+        labels, verdict = row["labels"], row["verdict"]
+        strengths, right = row["strengths"] or 0.0, row["right"] or 0.0
+        _add(found["imported"], labels, strengths)
+        if verdict in UNCLEAR:
+            mended += 0.0 if row["alone"] else row["told"] - right
+        elif verdict in WRONG:
+            _add(found["decided"], labels, -strengths)
+            mended += labels if row["alone"] else row["told"] - 2 * right
+        else:
+            _add(found["decided"], labels, strengths)
+    return {**found, "mended": mended}
+
+
+def _add(to: list[Any], labels: int, strengths: float) -> None:
+    to[0] += labels
+    to[1] += strengths
 
 
 def _checks(standings: Standings) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class Evidence:
 
     run: ScoringRun
     score: PairScore
+    # how likely the label is right, as it is shown: the run's own figure, or the one in its place
+    label_probability: float | None = None
+    calibration: str = ""  # whose figure that is; empty for the run's own
 
     @cached_property
     def margins(self) -> list[tuple[int, float]]:
@@ -124,7 +127,8 @@ class Evidence:
             "strength": score.strength,
             "spread": score.spread,
             "votes": score.votes,
-            "label_probability": score.label_probability,
+            "label_probability": self.label_probability,
+            **({"calibration": self.calibration} if self.calibration else {}),
         }
 
 
@@ -136,7 +140,10 @@ def evidence_for(pair: PreferencePair, run: ScoringRun | None) -> Evidence | Non
     if score is None:
         return None
     score.pair = pair  # known, so that it is not fetched again
-    return Evidence(run, score)
+    calibration = pair.dataset.calibration
+    if calibration and pair.standing.run_id == run.pk:
+        return Evidence(run, score, pair.standing.label_probability, calibration)
+    return Evidence(run, score, score.label_probability)
 
 
 def _top(share: float) -> str:

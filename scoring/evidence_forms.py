@@ -18,8 +18,13 @@ class MoreForm(forms.Form):
     more = forms.IntegerField(label="More labels", initial=100, min_value=1, max_value=MOST_PAIRS)
 
 
-class PlantForm(forms.Form):
+class AuditForm(forms.Form):
+    """How many labels of a copy to flip: in percent, as shares are shown."""
+
     share = forms.FloatField(
         label="Labels to flip, in percent", initial=10, min_value=1, max_value=49
     )
+
+
+class PlantForm(AuditForm):
     seed = forms.IntegerField(label="Seed", initial=0, min_value=0, max_value=sampling.MOST_SEEDS)

@@ -1,6 +1,7 @@
 """The forms of this app's pages. They check what the user typed; the work is done elsewhere."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from django import forms
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from annotations import conditions, filters, rounds
-from annotations.fields import Field, Kind, Use, fields_for
+from annotations.fields import FIELDS, Field, Kind, Use, fields_for
 from annotations.filters import Filter
 from annotations.forms import (
     PERSONS_VERDICTS,
@@ -39,7 +40,55 @@ ORDER_CHOICES = [(order.name, order.shown_name) for order in filters.ORDERS.valu
 
 ANY = "any"
 SHOWN_FIELDS = ("flag", "status", "strength", "text")  # the others stand under “More filters”
+GROUPS = {  # of those under “More filters”
+    "Flag and strength": ("spread", "votes", "label_probability", "percentile"),
+    "People and judges": (
+        "people",
+        "people_total",
+        "people_for",
+        "people_against",
+        "people_tie",
+        "people_both_bad",
+        "ai_for",
+        "ai_against",
+        "annotator",
+    ),
+    "Text and source": (
+        "source_preference",
+        "checks",
+        "origin",
+        "topic",
+        "turns",
+        "characters",
+        "longer",
+        "import",
+    ),
+    "Decision": ("decided_by",),
+    "Dates": ("decided", "imported"),
+}
+FORM_NAMES = {  # where the name of the field needs its sentence around it
+    "votes": "Models that agree",
+    "people": "What people say",
+    "people_total": "People who judged",
+    "annotator": "Labelled by",
+    "characters": "Length",
+    "longer": "Preferred longer by",
+    "import": "Import number",
+}
 RANGES = (("_from", "from"), ("_to", "to"))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One thing that can be asked for in a form: a field, or the two ends of a range."""
+
+    name: str
+    explanation: str
+    fields: list[forms.BoundField]
+
+    @property
+    def is_range(self) -> bool:
+        return len(self.fields) > 1
 
 
 class FilterForm(forms.Form):
@@ -59,7 +108,10 @@ class FilterForm(forms.Form):
                 made[name] = field
                 self._begin_with(name, field, query.getlist(name), initial)
         if ordered:
-            made[filters.ORDER] = forms.ChoiceField(choices=ORDER_CHOICES, required=False)
+            usual = forms.Select(attrs={"data-usual": filters.DEFAULT_ORDER})
+            made[filters.ORDER] = forms.ChoiceField(
+                choices=ORDER_CHOICES, required=False, widget=usual
+            )
             initial[filters.ORDER] = wanted.order
         super().__init__(initial=initial)
         self.fields.update(made)
@@ -78,6 +130,14 @@ class FilterForm(forms.Form):
         return [self[name] for name in self.fields if name not in {*shown, filters.ORDER}]
 
     @property
+    def groups(self) -> dict[str, list[Asked]]:
+        """The same fields under headings, the two ends of a range together."""
+        return {
+            heading: [asked for name in names if (asked := self._asked(FIELDS[name])).fields]
+            for heading, names in GROUPS.items()
+        }
+
+    @property
     def unseen(self) -> list[tuple[str, str]]:
         """What the filter asks for beyond the fields that are always shown."""
         more = [(field.name, self.initial[field.name]) for field in self.more if field.initial]
@@ -88,13 +148,17 @@ class FilterForm(forms.Form):
         """Whether the filter asks for one of those."""
         return any(field.name in self.initial for field in self.more)
 
+    def _asked(self, asked: Field) -> Asked:
+        names = [name for name, _ in self._fields_of(asked)]
+        return Asked(_form_name(asked), asked.explanation, [self[name] for name in names])
+
     def _fields_of(self, asked: Field) -> Iterator[tuple[str, forms.Field]]:
         """The fields of the form for what is known of a pair, by their parameters."""
-        label = asked.shown_name[0].upper() + asked.shown_name[1:]
+        label = _form_name(asked)
         name = filters.PARAMETERS.get(asked.name, asked.name)
         if asked.kind in (Kind.NUMBER, Kind.TIME):
             for ending, word in RANGES:
-                yield name + ending, self._end(asked, f"{label} {word}")
+                yield name + ending, self._end(asked, f"{label} {word}", word)
         elif asked.choices or (asked.name == "topic" and self._topics):
             named = asked.choices or {str(each): name for each, name in self._topics.items()}
             choices = [("", ANY), *named.items()]
@@ -102,11 +166,12 @@ class FilterForm(forms.Form):
         elif asked.name != "similar_to":
             yield name, forms.CharField(required=False, max_length=conditions.LONGEST, label=label)
 
-    def _end(self, asked: Field, label: str) -> forms.Field:
+    def _end(self, asked: Field, label: str, word: str) -> forms.Field:
         if asked.kind is Kind.TIME:
-            widget = forms.DateInput(attrs={"type": "date"})
+            widget = forms.DateInput(attrs={"type": "date", "aria-label": label})
             return forms.DateField(required=False, label=label, widget=widget)
-        return forms.FloatField(required=False, label=label)
+        number = forms.NumberInput(attrs={"placeholder": word, "aria-label": label})
+        return forms.FloatField(required=False, label=label, widget=number)
 
     def _begin_with(
         self, name: str, field: forms.Field, given: Sequence[str], initial: dict[str, str]
@@ -124,6 +189,11 @@ class FilterForm(forms.Form):
             initial[name] = given[0]
         else:
             self.kept += [(name, value) for value in given]
+
+
+def _form_name(asked: Field) -> str:
+    """“Votes”, “Length”: how a form calls what can be asked for."""
+    return FORM_NAMES.get(asked.name, asked.shown_name[0].upper() + asked.shown_name[1:])
 
 
 def _is_moment(field: forms.Field, given: str) -> bool:
@@ -398,10 +468,6 @@ class ScoringForm(forms.Form):
         return EngineOptions.from_texts(
             {name: str(value) for name, value in given.items() if value not in ("", None)}
         )
-
-
-class AuditForm(forms.Form):
-    share = forms.FloatField(initial=0.1, min_value=0.01, max_value=0.49)
 
 
 class ComparisonForm(forms.Form):

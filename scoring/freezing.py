@@ -11,7 +11,7 @@ from annotations import cards, describing, snapshots
 from annotations.models import Dataset, PreferencePair, Snapshot, SnapshotRequest
 from curator.lib import work
 from curator.models import User
-from scoring import sampling
+from scoring import overviews, sampling
 from scoring.models import Flag, Mode, ScoringRun
 
 FREEZES_AT_ONCE = 20_000  # pairs up to which nobody minds waiting for the page
@@ -134,6 +134,8 @@ def _noise(run: ScoringRun) -> Iterator[str]:
 
 def _limits(run: ScoringRun) -> Iterator[str]:
     found = run.summary
+    if run.mode != Mode.IN_SAMPLE and (sentence := overviews.cut_sentence(found)):
+        yield sentence
     confound = found.get("length_confound")
     if confound is not None and abs(confound) > CONFOUNDED:
         longer = "longer" if confound > 0 else "shorter"

@@ -75,6 +75,7 @@ class Broken:
 
     title: str
     explanation: str
+    matters: str
     found: int
     undecided: int
     pairs: str
@@ -138,6 +139,57 @@ def noise_of(run: ScoringRun) -> Noise:
         )
     bound = known["low"] if known["low"] >= 0.01 else None
     return Noise(None, bound, "These models are too often unsure to tell noise from doubt.")
+
+
+def cut_sentence(summary: Mapping[str, Any]) -> str:
+    """Why the flags of a run with this summary are no verdict on the labels; empty where they
+    are."""
+    if summary.get("cut_by") == "review budget":
+        return (
+            "The models agree with too few of these labels for their count of wrong ones to be "
+            "trusted, so the weakest tenth is flagged as a review queue, not as a verdict."
+        )
+    if summary.get("cut_by") == "percentiles":
+        return (
+            "In-sample scores: the models have seen these labels, so the flags follow the paper's "
+            "fixed percentiles and no noise rate is estimated."
+        )
+    return ""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The flagged labels as they came, or as they are decided."""
+
+    count: int
+    wrong: Estimate | None  # the share
+    strength: float | None  # mean, towards the label that holds
+
+    @property
+    def shown(self) -> dict[str, float] | None:
+        """The share as templates take it."""
+        return asdict(self.wrong) if self.wrong else None
+
+
+def before_and_after(figures: Mapping[str, Any], noise: Noise) -> tuple[Labels, Labels] | None:
+    """The labels as imported and as decided now; None where no decision has changed one.
+
+    What is mended is taken from the wrong labels that the estimate counts, so both shares are of
+    the same estimate and differ by what the decisions did alone.
+    """
+    found = figures["labels"]
+    (count, strengths), (left, strengths_left) = found["imported"], found["decided"]
+    if not count or (left == count and strengths_left == strengths):
+        return None
+    now = None
+    if noise.figure is not None and left:
+        wrong = (noise.figure.estimate, noise.figure.low, noise.figure.high)
+        shares = ((share * count - found["mended"]) / left for share in wrong)
+        now = Estimate(*(min(max(share, 0.0), 1.0) for share in shares))
+    return (
+        Labels(count, noise.figure, strengths / count),
+        Labels(left, now, strengths_left / left if left else None),
+    )
 
 
 # --- What was counted -----------------------------------------------------------------------------
@@ -214,6 +266,7 @@ def broken_of(figures: Mapping[str, Any]) -> list[Broken]:
         Broken(
             checks.SHOWN[checks.NAMES[name]].title,
             checks.SHOWN[checks.NAMES[name]].explanation,
+            checks.SHOWN[checks.NAMES[name]].matters,
             counts["pairs"],
             counts["undecided"],
             query_for([{"field": "checks", "has": name}]),

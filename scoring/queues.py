@@ -30,6 +30,8 @@ def asked(dataset: Dataset, query: QueryDict) -> Queue:
     """The queue that the address names; without a name, the one to begin with. Raises NoSuchQueue,
     and Refusal where the filter of a list cannot be read."""
     name = query.get("queue", "")
+    if not name and query.get("view"):  # as the list of pairs calls a saved view
+        name = f"{VIEW}{query['view']}"
     if not name:
         return first(dataset)
     if name == LIST:

@@ -76,6 +76,18 @@ def recalibrate(sample: ReviewSample, *, by: User | None = None) -> Recalibratio
     )
 
 
+def lacks(found: sampling.Evidence) -> str:
+    """What the verdicts on the sample lack for `recalibrate`, such as “28 of 30 verdicts”; empty
+    where they are enough. Those that are unclear do not count."""
+    said = found.right + found.wrong
+    if said < core.FEWEST_VERDICTS:
+        return f"{said:,} of {core.FEWEST_VERDICTS} verdicts that say right or wrong"
+    if not found.right or not found.wrong:
+        kind = "right" if found.right else "wrong"
+        return f"all {said:,} verdicts call their label {kind}, and both kinds are needed"
+    return ""
+
+
 def _verdicts(sample: ReviewSample) -> tuple[Floats, Booleans, Floats]:
     """Of each verdict that says right or wrong: the strength, which of the two, and how many labels
     it stands for; (n,) each."""
@@ -126,7 +138,7 @@ def use(
 def run(row: CalibrationUse) -> None:
     """Write the probabilities, step by step: each step may be taken again. Raises Refusal where
     another run is handed over before or meanwhile, which brings its own."""
-    dataset, mark = row.run.dataset, f"calibration {row.pk}"
+    dataset, mark = row.run.dataset, mark_of(row)
     with transaction.atomic():
         whose_scores.check_no_run(dataset)
         _check_current(row.run)
@@ -151,6 +163,28 @@ def in_use(run: ScoringRun) -> Recalibration | None:
 
 def latest_use(run: ScoringRun) -> CalibrationUse | None:
     return CalibrationUse.objects.filter(run=run).select_related("recalibration").first()
+
+
+def mark_of(row: CalibrationUse) -> str:
+    """What the dataset carries while the probabilities are being written."""
+    return f"calibration {row.pk}"
+
+
+def is_half_written(row: CalibrationUse) -> bool:
+    """Whether the work has failed in the midst of it: some pairs may carry one probability and
+    some the other, and the mark stays, so that nobody decides by both."""
+    dataset = Dataset.objects.get(pk=row.run.dataset_id)
+    return row.is_over and dataset.scores_being_written_by == mark_of(row)
+
+
+def way_out(row: CalibrationUse) -> str:
+    """What to do about a row that failed in the midst of it; empty where nothing is to be done."""
+    if not is_half_written(row):
+        return ""
+    return (
+        "Some pairs may carry the new probabilities and others those of before, so no policy is "
+        "applied until all carry the same: use it once more, or go back to the run's own."
+    )
 
 
 PREFIX = "recalibration "

@@ -1,7 +1,7 @@
 """What the pages tell: where a dataset stands and what its curator does next, how far a run is and
 who works on it, and what is known of a registered model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
@@ -13,10 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations.models import Dataset, Export, Snapshot
+from annotations.sittings import FlagPrecision
 from curator.lib import work
-from curator.lib.intervals import Estimate, wilson
 from curator.lib.work import Work
-from scoring import counting
+from scoring import counting, overviews
 from scoring.core.adaptive import Savings
 from scoring.core.options import EngineOptions
 from scoring.counting import Counted
@@ -87,6 +87,11 @@ class Standing:
         return counting.waiting(self.counted.figures, Flag.FLIPPED) if self.counted else 0
 
     @property
+    def cut_sentence(self) -> str:
+        """What the flags of the run are worth, where they are no verdict; else empty."""
+        return overviews.cut_sentence(self.run.summary) if self.run else ""
+
+    @property
     def last_snapshot(self) -> int | None:
         return self.snapshot.number if self.snapshot else None
 
@@ -104,13 +109,16 @@ class Standing:
             )
         if self.unscored > 0:
             return NextStep(
-                f"{self.unscored:,} pairs came after the last run and are not scored.",
+                f"{self.unscored:,} {'pair' if self.unscored == 1 else 'pairs'} came after the "
+                f"last run and {'is' if self.unscored == 1 else 'are'} not scored.",
                 reverse("scoring:ensemble", args=[slug, self.run.ensemble.name]),
                 "Score again",
             )
         if self.waiting:
             return NextStep(
-                f"{self.waiting:,} likely flipped labels are waiting.",
+                "1 likely flipped label is waiting."
+                if self.waiting == 1
+                else f"{self.waiting:,} likely flipped labels are waiting.",
                 reverse("scoring:review", args=[slug]),
                 "Review",
             )
@@ -156,17 +164,10 @@ def mean_accuracy(ensemble: Ensemble) -> MeanAccuracy:
     )
 
 
-@dataclass(frozen=True)
-class FlagPrecision:
-    """Of the pairs that carry the flag and people decided on, how many labels they changed."""
-
-    reviewed: int
-    changed: int
-    share: Estimate | None
-
-
-def precision_of(reviewed: int, changed: int) -> FlagPrecision:
-    return FlagPrecision(reviewed, changed, wilson(changed, reviewed))
+def precision_of(figures: Mapping[str, Any], flag: Flag) -> FlagPrecision:
+    """How often the flag was right, by what `counting` counted."""
+    found = figures["flags"][flag]
+    return FlagPrecision(found["reviewed"], found["wrong"], found["unclear"])
 
 
 # --- Runs -----------------------------------------------------------------------------------------

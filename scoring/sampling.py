@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import Case, F, Q, When
 
 from annotations import permissions
-from annotations.models import PairStanding, Verdict
+from annotations.models import PairStanding
+from annotations.models.words import UNCLEAR, WRONG
 from curator.lib.batches import batches
 from curator.lib.intervals import Estimate, wilson
 from curator.lib.refusals import Refusal
@@ -38,16 +39,18 @@ MOST_SEEDS = 2**31 - 1
 AUDIT = "audit"  # the queue of review that hands the sample out
 FEWEST = 30  # reviews from which they tell more than the models do
 HALF_WIDTHS = (0.05, 0.02, 0.01)
-UNCLEAR = (Verdict.TIE, Verdict.DROP)  # neither right nor wrong; in shares they count as not wrong
 
-# decided by a person who had this pair before them: neither by a policy nor among many at once
-ONE_BY_ONE = Q(pair__standing__decided_by=PairStanding.DecidedBy.PERSON) & (
-    Q(pair__standing__decision__restores=None, pair__standing__decision__batch=None)
-    | Q(
-        pair__standing__decision__restores__isnull=False,
-        pair__standing__decision__restores__batch=None,
-    )
-)
+
+def one_by_one(standing: str = "") -> Q:
+    """Decided by a person who had this pair before them: neither by a policy nor among many at
+    once. `standing` leads to the pair's standing, such as `pair__standing__`."""
+    decision = f"{standing}decision__"
+    alone = Q(**{f"{decision}restores": None, f"{decision}batch": None})
+    restored = Q(**{f"{decision}restores__isnull": False, f"{decision}restores__batch": None})
+    return Q(**{f"{standing}decided_by": PairStanding.DecidedBy.PERSON}) & (alone | restored)
+
+
+ONE_BY_ONE = one_by_one("pair__standing__")
 WAITS = ~ONE_BY_ONE
 
 
@@ -337,7 +340,7 @@ def _counted(rows: Sequence[Mapping[str, Any]]) -> Verdicts:
     """The verdicts up to where the review has come."""
     come = _come(rows)
     counted = [row for row in rows[:come] if row["one_by_one"]]
-    wrong = [row["verdict"] == Verdict.FLIP for row in counted]
+    wrong = [row["verdict"] in WRONG for row in counted]
     unclear = [row["verdict"] in UNCLEAR for row in counted]
     return Verdicts(
         [row["pair_id"] for row in counted],

@@ -1,10 +1,10 @@
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
+from annotations.views import batches
 from scoring.models import ENSEMBLE_NAME
 from scoring.views import (
     activity,
-    batches,
     checkpoints,
     comparison,
     consensus,

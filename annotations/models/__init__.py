@@ -5,7 +5,7 @@ it supersedes, so that the rows of one pair form a chain without forks; the data
 second successor, which is how two people who act at once are told of each other.
 """
 
-from annotations.models.datasets import Dataset, Import, Membership, SavedView
+from annotations.models.datasets import Dataset, Import, Membership, RoleChange, SavedView
 from annotations.models.decisions import Decision, DecisionBatch, Policy, PutForward
 from annotations.models.holds import ReviewHold
 from annotations.models.labels import Comment, GoldPair, Label
@@ -64,6 +64,7 @@ __all__ = [
     "PutForward",
     "ReviewHold",
     "Role",
+    "RoleChange",
     "Round",
     "RoundPair",
     "SavedView",

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from annotations.models.words import Role
 from annotations.querysets import DatasetQuerySet
+from curator.lib.append_only import AppendOnly
 from curator.lib.work import Work
 from curator.models import User
 
@@ -101,6 +102,26 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.role} of {self.dataset_id}"
+
+
+class RoleChange(AppendOnly):
+    """A member was given another role, or theirs again after their membership had ended."""
+
+    membership = models.ForeignKey(
+        Membership, on_delete=models.CASCADE, related_name="role_changes"
+    )
+    was = models.CharField(max_length=9, choices=Role, blank=True, help_text="blank: no member")
+    role = models.CharField(max_length=9, choices=Role)
+    created_by = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.membership_id}: {self.was} to {self.role}"
 
 
 class Import(Work):

@@ -70,5 +70,6 @@ class Verdict(models.TextChoices):
     PREFER_B = "b", "B"
 
 
-CHANGING = (Verdict.FLIP, Verdict.TIE, Verdict.DROP)  # what leaves no label as it came
+WRONG = (Verdict.FLIP,)  # what says that the label stood the wrong way round
+UNCLEAR = (Verdict.TIE, Verdict.DROP)  # neither right nor wrong; in shares they count as not wrong
 TRAINED_ON = ("a", "b")  # the labels that a file for training can hold

@@ -4,7 +4,8 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from annotations import rendering
+from annotations import illustrating, rendering
+from annotations.models import PreferencePair
 
 register = template.Library()
 
@@ -39,3 +40,9 @@ def named(name: str) -> SafeString:
     whichever way its letters run."""
     words = rendering.plainly(str(name))
     return format_html("<bdi>{}</bdi>" if rendering.runs_left(words) else "{}", words)
+
+
+@register.filter
+def beginnings(pair: PreferencePair) -> list[illustrating.Beginning]:
+    """How the responses of the pair begin, each on one line."""
+    return illustrating.beginnings(pair)

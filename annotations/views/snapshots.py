@@ -15,7 +15,7 @@ from annotations.changes import Changes, Moment, Page
 from annotations.forms import ExportForm
 from annotations.models import Export, Snapshot, Verdict
 from curator import presence
-from curator.lib.refusals import Refusal
+from curator.lib.refusals import Refusal, status_beside_form
 from curator.lib.texts import storable_text
 from curator.requests import SignedInRequest, wants_fragment
 
@@ -31,7 +31,13 @@ NOW = "now"
 
 @require_GET
 def detail(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
-    snapshot = access.snapshot_to_export(request.user, slug, number)
+    return _detail(request, access.snapshot_to_export(request.user, slug, number))
+
+
+def _detail(
+    request: SignedInRequest, snapshot: Snapshot, *, problem: str = "", status: int = 200
+) -> HttpResponse:
+    """The page; with the tag that was refused in its field, and why."""
     rows = {row.format: row for row in snapshot.exports.all()}
     exports = [{"format": format, "row": rows.get(format.value)} for format in Export.Format]
     context = {
@@ -51,9 +57,11 @@ def detail(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "tags": tagging.of_snapshot(snapshot).select_related("created_by"),
         "card": card and cards.body(describing.with_files(card)),
         "others": list(others.only("number", "created_at")),
-        "before": others.filter(number__lt=number).first(),
+        "before": others.filter(number__lt=snapshot.number).first(),
+        "problem": problem,
+        "typed": request.POST.get("name", ""),
     }
-    return render(request, "annotations/snapshot.html", context)
+    return render(request, "annotations/snapshot.html", context, status=status)
 
 
 @require_GET
@@ -70,8 +78,12 @@ def tagged(request: SignedInRequest, slug: str, tag: str) -> HttpResponse:
 def add_tag(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     snapshot = access.snapshot_to_export(request.user, slug, number)
     name = request.POST.get("name", "")
-    held = tagging.current(snapshot.dataset).filter(name=name.strip()).first()
-    given = tagging.tag(snapshot=snapshot, name=name, by=request.user)
+    held = tagging.find_tag(snapshot.dataset, name)
+    try:
+        given = tagging.tag(snapshot=snapshot, name=name, by=request.user)
+    except Refusal as refusal:
+        status = status_beside_form(refusal)
+        return _detail(request, snapshot, problem=str(refusal), status=status)
     if held is not None and held.snapshot_id != snapshot.pk:
         words = f"{given.name} named snapshot {held.snapshot.number} before and names this one now."
         messages.info(request, words)
@@ -195,18 +207,24 @@ def restore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
     """What would change if the snapshot's decisions held again, and, confirmed, that they do."""
     snapshot = access.snapshot_to_export(request.user, slug, number)
     then, now = Moment(snapshot.dataset, snapshot), Moment(snapshot.dataset)
+    reason = storable_text(request.POST.get("reason", ""))[:1000]
+    problem, status = "", 200
     if request.method == "POST":
-        batch = launch.start_restore(
-            snapshot=snapshot,
-            by=request.user,
-            expected={
-                "counts": {"all": _shown(request, "expected")},
-                "last_decision": _shown(request, "last_decision"),
-            },
-            reason=storable_text(request.POST.get("reason", ""))[:1000],
-        )
-        messages.info(request, "The decisions of the snapshot are being restored.")
-        return redirect("scoring:batch", snapshot.dataset.slug, batch.pk)
+        try:
+            batch = launch.start_restore(
+                snapshot=snapshot,
+                by=request.user,
+                expected={
+                    "counts": {"all": _shown(request, "expected")},
+                    "last_decision": _shown(request, "last_decision"),
+                },
+                reason=reason,
+            )
+        except Refusal as refusal:
+            problem, status = str(refusal), status_beside_form(refusal)
+        else:
+            messages.info(request, "The decisions of the snapshot are being restored.")
+            return redirect("scoring:batch", snapshot.dataset.slug, batch.pk)
     last_decision = proposals.last_decision()
     found = changes.compute(then, now)
     back = {(is_now, was): count for (was, is_now), count in found.verdicts.items()}
@@ -215,9 +233,11 @@ def restore(request: SignedInRequest, slug: str, number: int) -> HttpResponse:
         "snapshot": snapshot,
         "found": found,
         "last_decision": last_decision,
-        "verdicts": _matrix(back),
+        "ways": sorted(back.items(), key=lambda way: (-way[1], way[0])),
+        "reason": reason,
+        "problem": problem,
     }
-    return render(request, "annotations/snapshot_restore.html", context)
+    return render(request, "annotations/snapshot_restore.html", context, status=status)
 
 
 def _shown(request: SignedInRequest, name: str) -> int:

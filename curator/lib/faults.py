@@ -5,6 +5,18 @@ import sqlite3
 
 from django.db import DatabaseError
 
+BUSY = "The database is busy with something large, such as an import. Try again in a moment."
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether somebody else kept the database from being written for longer than we wait. It passes
+    by itself, so work is tried again rather than failed."""
+    while error is not None:
+        if isinstance(error, DatabaseError | sqlite3.Error) and "database is locked" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
 
 def system_fault(error: BaseException) -> str | None:
     """The sentence for a fault of the machine rather than of the code, or None when it is not

@@ -19,3 +19,11 @@ class Conflict(Refusal):
     """Somebody else changed it in the meantime."""
 
     status = 409
+
+
+def status_beside_form(refusal: Refusal) -> int:
+    """Of the page that shows the form again with the sentence beside it. Raises what is no matter
+    of the form: who may not do it gets no form."""
+    if isinstance(refusal, Forbidden):
+        raise refusal
+    return 422 if refusal.status == Refusal.status else refusal.status

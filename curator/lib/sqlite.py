@@ -11,6 +11,7 @@ import importlib
 import sqlite3
 import sys
 
+LONGEST_WAIT = 60  # seconds; gunicorn gives a request up after 120
 FIXED_IN = (3, 51, 3)
 FIXED_BACKPORTS: dict[tuple[int, ...], tuple[int, ...]] = {(3, 50): (3, 50, 7), (3, 44): (3, 44, 6)}
 
@@ -50,10 +51,10 @@ def safe_journal() -> str:
 
 def connection_options() -> dict[str, object]:
     """Django's OPTIONS: nothing acknowledged is lost when a process dies; writers wait for each
-    other."""
+    other, as long as a large import takes to publish."""
     return {
         "transaction_mode": "IMMEDIATE",
-        "timeout": 30,
+        "timeout": LONGEST_WAIT,
         "init_command": f"PRAGMA journal_mode={safe_journal()}; PRAGMA synchronous=FULL; PRAGMA "
         f"cache_size=-16000;",
     }

@@ -6,6 +6,7 @@ from django import template
 
 from annotations.models import PreferencePair
 from curator.lib.work import Work
+from scoring import overviews
 
 register = template.Library()
 
@@ -63,6 +64,12 @@ def length_words(spearman: float) -> str:
         f"The models go by length {how}: a label that prefers the {which} response is flagged more "
         f"readily, right or wrong."
     )
+
+
+@register.filter
+def cut_words(summary: dict[str, Any]) -> str:
+    """Why the flags of a run are no verdict, where they are none."""
+    return overviews.cut_sentence(summary)
 
 
 @register.filter

@@ -1,5 +1,6 @@
 """Who did what in a dataset."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 
 from django.db.models import QuerySet
@@ -16,21 +17,25 @@ from curator.requests import SignedInRequest
 from scoring import activity
 
 MOST_OF_AN_HOUR = 2000
+LONGEST_SHOWN = 60
 
 
 @require_GET
 def index(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset_to_curate(request.user, slug)
     asked = request.GET.dict()
+    people = list(_people(dataset))
+    problems = problems_of(asked, people)
     context = {
         "dataset": dataset,
-        "page": activity.feed(dataset, wanted_of(asked)),
+        "page": None if problems else activity.feed(dataset, wanted_of(asked)),
+        "problems": problems,
         "asked": asked,
         "groups": activity.GROUPS,
-        "people": list(_people(dataset)),
+        "people": people,
         "is_filtered": any(asked.get(name) for name in ("kind", "person", "since", "until")),
     }
-    return render(request, "scoring/activity.html", context)
+    return render(request, "scoring/activity.html", context, status=422 if problems else 200)
 
 
 @require_GET
@@ -47,17 +52,38 @@ def hour(request: SignedInRequest, slug: str, person_id: int, hour: str) -> Http
     return render(request, "scoring/activity_hour.html", context)
 
 
-def wanted_of(asked: dict[str, str]) -> Wanted:
-    """What the address asks for; what cannot be read is not asked for."""
-    group, person = asked.get("kind", ""), asked.get("person", "")
-    until = _day(asked.get("until", ""))
+def problems_of(asked: Mapping[str, str], people: Sequence[User]) -> list[str]:
+    """What of the address cannot be read, each a sentence. Then nothing of it is acted on: a list
+    of more than was asked for would be taken for the answer."""
+    found = []
+    if asked.get("kind") and asked["kind"] not in activity.GROUPS:
+        found.append(f"There is no kind of activity “{_short(asked['kind'])}”: choose one below.")
+    if asked.get("person") and asked["person"] not in {str(person.pk) for person in people}:
+        found.append("That person is and was no member of this dataset: choose somebody below.")
+    found += [
+        f"“{_short(asked[name])}” is no day: write it as 2026-01-31."
+        for name in ("since", "until")
+        if asked.get(name) and _day(asked[name]) is None
+    ]
+    if asked.get("after") and Key.read(asked["after"]) is None:
+        found.append("The address does not say after which entry to go on: begin with the newest.")
+    return found
+
+
+def wanted_of(asked: Mapping[str, str]) -> Wanted:
+    """What an address asks for of which everything can be read."""
+    person, until = asked.get("person", ""), _day(asked.get("until", ""))
     return Wanted(
-        group=group if group in activity.GROUPS else "",
-        person=int(person[:18]) if person.isascii() and person.isdigit() else None,
+        group=asked.get("kind", ""),
+        person=int(person) if person else None,
         since=_day(asked.get("since", "")),
         until=until + timedelta(days=1) if until and until.year < 9999 else None,
         after=Key.read(asked.get("after", "")),
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def _day(text: str) -> datetime | None:

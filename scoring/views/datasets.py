@@ -10,7 +10,7 @@ from annotations import access, permissions
 from annotations.models import Dataset
 from annotations.views import labelling
 from curator.requests import SignedInRequest, wants_fragment
-from scoring import alerts, figures, leanings, overviews, reports, sampling
+from scoring import alerts, figures, leanings, overviews, reports, sampling, topics
 from scoring.counting import Counted
 from scoring.models import Flag, ScoringRun
 
@@ -52,21 +52,25 @@ def overview(request: SignedInRequest, slug: str) -> HttpResponse:
     }
     if standing.counted is not None:
         context |= _counted(standing.counted)
+        if standing.run is not None:
+            context["topics_state"] = topics.state_of(dataset)
     if standing.run is not None and "histogram" in standing.run.summary:
         context |= _found(standing.run, context.get("sources", []))
+        if standing.counted is not None:
+            figures_now = standing.counted.figures
+            context["labels"] = overviews.before_and_after(figures_now, context["noise"])
     return render(request, "scoring/overview.html", context)
 
 
 def _counted(counted: Counted) -> dict[str, Any]:
     """What labels and decisions change."""
     slices = overviews.slices_of(counted.figures)
-    flipped = counted.figures["flags"][Flag.FLIPPED]
     return {
         "slices": slices,
         "worst": overviews.worst_of(slices),
         "sources": overviews.second_sources(counted.figures),
         "broken": overviews.broken_of(counted.figures),
-        "precision": reports.precision_of(flipped["people"], flipped["changed"]),
+        "precision": reports.precision_of(counted.figures, Flag.FLIPPED),
     }
 
 
@@ -83,8 +87,11 @@ def _found(run: ScoringRun, sources: list[overviews.SecondSource]) -> dict[str, 
         "profile": overviews.bands_of(run, "profile"),
         "only": overviews.labels_only(run),
     }
+    if run.summary.get("deciles"):
+        context["tenths_sentence"] = leanings.tenths_sentence(run)
     if "profile" in run.summary:
         charts["profile"] = figures.spread_profile(run)
+        context["spread_sentence"] = leanings.spread_sentence(run)
     if run.summary.get("length"):
         charts["length"] = figures.strength_by_length(run)
         context |= {

@@ -13,7 +13,8 @@ from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import access as scoring_access
 from scoring import figures, launch, reports, shards
-from scoring.forms import AssemblyForm, AuditForm, ComparisonForm, ScoringForm, TrainingForm
+from scoring.evidence_forms import AuditForm
+from scoring.forms import AssemblyForm, ComparisonForm, ScoringForm, TrainingForm
 from scoring.models import Ensemble, Flag, TrainingRun
 
 
@@ -187,6 +188,6 @@ def audit(request: SignedInRequest, slug: str, run_id: int) -> HttpResponse:
     found = scoring_access.run_to_watch(request.user, slug, run_id)
     form = AuditForm(request.POST)
     if not form.is_valid():
-        raise Refusal("The share of planted flips must be between 1 % and 49 %.")
-    launch.start_audit(run=found, by=request.user, share=form.cleaned_data["share"])
+        raise Refusal("Plant between 1 % and 49 % of the labels: 10 is usual.")
+    launch.start_audit(run=found, by=request.user, share=form.cleaned_data["share"] / 100)
     return redirect("scoring:run", slug, run_id)

@@ -26,12 +26,18 @@ from annotations.composing import Draft, Submission
 from annotations.fields import NONE
 from annotations.models import Dataset, DecisionBatch, Policy
 from annotations.policies import DEFAULT, PRESETS
-from curator.lib.refusals import Conflict
+from curator.lib.refusals import Refusal, status_beside_form
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import topics
 
 KEEP = ("save", "apply")
 LONGEST_ID = 18
+
+
+class NoSuchPreset(Refusal):
+    """The address names a preset that there is not."""
+
+    status = 404
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def apply(request: SignedInRequest, slug: str, policy_id: int) -> HttpResponse:
     saved = access.policy_to_use(request.user, slug, policy_id)
     dataset, policy = saved.dataset, policy_book.read(saved)
     form = ConfirmForm(request.POST if request.method == "POST" else None)
-    problem = ""
+    problem, status = "", 422 if form.errors else 200
     if form.is_bound and form.is_valid():
         try:
             batch = confirming.apply_policy(
@@ -139,8 +145,8 @@ def apply(request: SignedInRequest, slug: str, policy_id: int) -> HttpResponse:
                 reason=form.cleaned_data["reason"],
             )
             return redirect("scoring:batch", slug, batch.pk)
-        except Conflict as conflict:
-            problem = str(conflict)
+        except Refusal as refusal:
+            problem, status = str(refusal), status_beside_form(refusal)
     found = proposals.preview(dataset, policy)
     context = {
         "dataset": dataset,
@@ -151,7 +157,6 @@ def apply(request: SignedInRequest, slug: str, policy_id: int) -> HttpResponse:
         "shown": confirming.shown(dataset, found).as_text(),
         **_effect(policy, found),
     }
-    status = 409 if problem else 422 if form.errors else 200
     return render(request, "scoring/policy_apply.html", context, status=status)
 
 
@@ -189,11 +194,15 @@ def _editor(
 
 
 def _beginning(request: HttpRequest, saved: Policy | None) -> Draft:
-    """What the form of a new policy starts with."""
+    """What the form of a new policy starts with. Raises NoSuchPreset."""
     if saved is not None:
         return composing.of_policy(policy_book.read(saved))
-    preset = PRESETS.get(request.GET.get("preset", ""))
-    return composing.of_policy(preset) if preset else Draft("new policy")
+    name = request.GET.get("preset", "")
+    if not name:
+        return Draft("new policy")
+    if name not in PRESETS:
+        raise NoSuchPreset(f"There is no preset “{name[:40]}”: choose {', '.join(PRESETS)}.")
+    return composing.of_policy(PRESETS[name])
 
 
 def _editor_of(request: HttpRequest, dataset: Dataset) -> str:

@@ -369,7 +369,7 @@ def _show(
         "most_counted": queue.MOST_COUNTED,
         "today": sittings.count_today(dataset, request.user),
         "last_decisions": sittings.last_decisions(dataset, request.user),
-        "changed": _changed(sitting),
+        "precision": _precision(sitting),
         "can_undo": bool(sitting.trail),
         "conflict": conflict,
         "revealed": revealed,
@@ -387,12 +387,12 @@ def _show(
     return render(request, template, context, status=conflict.status if conflict else 200)
 
 
-def _changed(sitting: Sitting) -> sittings.Changed | None:
+def _precision(sitting: Sitting) -> sittings.FlagPrecision | None:
     """How the queue's flag has held so far; nothing where it would sway whoever judges without the
     evidence."""
     if sitting.run is None or (sitting.hides and not sitting.queue.flag):
         return None
-    return sittings.changed_of(sitting.dataset, sitting.queue.flag or Flag.FLIPPED)
+    return sittings.precision_of(sitting.dataset, sitting.queue.flag or Flag.FLIPPED)
 
 
 def _count_at_once(asked: Queue) -> int | None:

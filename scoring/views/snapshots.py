@@ -11,6 +11,7 @@ from annotations import access
 from annotations.forms import SnapshotForm
 from annotations.models import Dataset, SnapshotRequest, SnapshotTag
 from curator import presence
+from curator.lib.refusals import Refusal, status_beside_form
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import freezing, launch
 from scoring.models import ScoringRun
@@ -22,8 +23,13 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
     if wants_fragment(request) and request.method == "GET":
         return _progress(request, dataset)
     form = SnapshotForm(request.POST if request.method == "POST" else None)
+    status = 422 if form.errors else 200
     if form.is_bound and form.is_valid():
-        return _freeze(request, dataset, form.cleaned_data["note"])
+        try:
+            return _freeze(request, dataset, form.cleaned_data["note"])
+        except Refusal as refusal:
+            status = status_beside_form(refusal)
+            form.add_error(None, str(refusal))
     tags = Prefetch("tags", SnapshotTag.objects.filter(retired_at=None), to_attr="current_tags")
     frozen = dataset.snapshots.select_related("created_by").prefetch_related("exports", tags)
     pairs = dataset.standings.count()
@@ -38,7 +44,7 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
         "in_background": pairs > freezing.FREEZES_AT_ONCE,
         "worker_alive": bool(presence.alive("default")),
     }
-    return render(request, "scoring/snapshots.html", context, status=422 if form.errors else 200)
+    return render(request, "scoring/snapshots.html", context, status=status)
 
 
 @require_POST

@@ -192,6 +192,12 @@ def test_a_day_is_taken_whole_whichever_end_of_a_range_it_is() -> None:
         ),
         ([{"field": "strength", "between": [-1.5, 0]}], "strength from −1.5 to 0"),
         ([{"field": "flag", "is_not": ["clear", "strong"]}], "flag not clear or strong"),
+        ([{"field": "flag", "is": ["none"]}], "no label to doubt"),
+        ([{"field": "flag", "is_not": ["none"]}], "(a label to doubt or not scored)"),
+        ([{"field": "flag", "is": ["unscored", "flipped"]}], "flag likely flipped or not scored"),
+        ([{"field": "flag", "is_not": ["unscored", "clear"]}], "flag not clear and scored"),
+        ([{"field": "source_preference", "is_not": ["none"]}], "a source label"),
+        ([{"field": "people", "is": ["none"]}], "too few people to say"),
         ([{"field": "label_probability", "is": "none"}], "probability of the label unknown"),
         ([{"field": "imported", "at_most": "2026-11-21"}], "imported up to 2026-11-21"),
         (

@@ -82,7 +82,7 @@ def test_addresses_of_old_are_read() -> None:
     assert found.problems == ()
     assert found.in_words() == (
         "flag likely flipped and strength at least −2 and strength at most 0.5 and "
-        "decision undecided and text contains “tea”"
+        "undecided and text contains “tea”"
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from django.core.files.storage import FileSystemStorage
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -589,6 +590,27 @@ def test_a_worker_believed_dead_stages_nothing_beside_its_successor(
     assert successors == [started]
     assert started.status == Import.Status.RUNNING
     assert not StagedPair.objects.exists()
+
+
+def test_what_was_staged_is_discarded_in_steps_and_all_of_it(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others write between two steps; what another import has staged stays."""
+    monkeypatch.setattr(staging, "DISCARDED_AT_ONCE", 2)
+    waiting = start_import(dataset, factories.file_of(ROWS))
+    staged: dict[str, Any] = {"prompt": [], "response_a": [], "response_b": []}
+    staged |= {"is_in_order": True, "turns": 1, "characters": 0, "longer_a": 0, "checks": 0}
+    for number in range(3):
+        StagedPair.objects.create(
+            imported_in=waiting, source_line=number, digest=str(number), **staged
+        )
+    done = factories.imported(dataset, [factories.row(number) for number in range(5)])
+    assert done.created == 5
+    assert StagedPair.objects.count() == 3
+    with CaptureQueriesContext(connection) as asked:
+        staging.discard(waiting)
+    assert not StagedPair.objects.exists()
+    assert sum(query["sql"].startswith("DELETE") for query in asked) == 4  # labels and pairs, twice
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_what_is_decided_on_another_dataset_hides_nothing(
     other = factories.dataset("other", curators=[casey])
     factories.pairs(other, 5)
     decide(casey, other, *[Verdict.KEEP] * 5)
-    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(2, 2)
+    assert sittings.precision_of(dataset, "flipped") == sittings.FlagPrecision(2, 1, 1)
     assert sittings.last_decisions(dataset, casey) == [three, two]
     monkeypatch.setattr(sittings, "MOST_LOOKED_AT", 5)
     assert sittings.last_decisions(dataset, casey) == [three]
@@ -76,17 +76,17 @@ def test_labels_changed_in_bulk_say_nothing_of_a_flag(
     dataset: Dataset, casey: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = decide(casey, dataset, Verdict.KEEP, Verdict.FLIP, Verdict.TIE)
-    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(3, 2)
-    assert sittings.changed_of(dataset, "ambiguous") == sittings.Changed(0, 0)
-    assert sittings.changed_of(dataset, "ambiguous").share is None
+    assert sittings.precision_of(dataset, "flipped") == sittings.FlagPrecision(3, 1, 1)
+    assert sittings.precision_of(dataset, "ambiguous") == sittings.FlagPrecision(0, 0, 0)
+    assert sittings.precision_of(dataset, "ambiguous").share is None
     pair = dataset.pairs.order_by("pk")[3]
     bulk = DecisionBatch.objects.create(dataset=dataset, kind=DecisionBatch.Kind.BULK)
     dropped = pair.decisions.create(verdict="drop", actor="casey", batch=bulk)
     PairStanding.objects.filter(pk=pair.pk).update(
         decision=dropped, verdict="drop", decided_by="person"
     )
-    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(3, 2)
+    assert sittings.precision_of(dataset, "flipped") == sittings.FlagPrecision(3, 1, 1)
     decisions.undo(decision=made[1], by=casey)
-    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(2, 1)
+    assert sittings.precision_of(dataset, "flipped") == sittings.FlagPrecision(2, 0, 1)
     monkeypatch.setattr(sittings, "MOST_REVIEWED", 2)  # the undo, and the tie
-    assert sittings.changed_of(dataset, "flipped") == sittings.Changed(1, 1)
+    assert sittings.precision_of(dataset, "flipped") == sittings.FlagPrecision(1, 0, 1)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from annotations.models import SavedView
+from annotations import decisions
+from annotations.models import SavedView, Verdict
 from tests.e2e.conftest import sign_in
 from tests.scenarios import Scene
 
@@ -69,6 +70,35 @@ def test_the_list_follows_what_is_typed(at: Any, scene: Scene) -> None:
     page.get_by_label("Turns from").fill("3")
     page.get_by_label("Turns from").blur()
     expect(page.get_by_role("heading", name="No pair matches")).to_be_visible()
+
+
+def test_the_address_holds_what_was_set_alone(at: Any, scene: Scene) -> None:
+    page = at("pairs/")
+    page.get_by_label("Flag", exact=True).select_option("flipped")
+    expect(page).to_have_url(re.compile(r"/pairs/\?flag=flipped$"))
+    page.get_by_text("More filters").click()
+    page.get_by_label("Turns to").fill("3")
+    page.get_by_label("Turns to").blur()
+    expect(page).to_have_url(re.compile(r"/pairs/\?flag=flipped&turns_to=3$"))
+    page.get_by_label("Order").select_option("-strength")
+    expect(page).to_have_url(re.compile(r"/pairs/\?flag=flipped&order=-strength&turns_to=3$"))
+    page.get_by_label("Order").select_option("strength")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/pairs/\?flag=flipped&turns_to=3$"))
+
+
+def test_the_list_fits_beside_an_open_pair(at: Any, scene: Scene) -> None:
+    decisions.decide(
+        pair=scene.dataset.standings.order_by("strength")[0].pair,
+        verdict=Verdict.KEEP,
+        by=scene.curator,
+        based_on=None,
+    )
+    page = at("pairs/")
+    page.locator("#pair-rows .excerpt > a").first.click()
+    expect(page.locator("#panel .evidence")).to_be_visible()
+    table = page.locator(".explore-list .table-wrap")
+    assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
 
 
 def test_a_filter_is_saved_and_opened_by_its_name(at: Any, scene: Scene) -> None:

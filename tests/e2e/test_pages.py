@@ -24,7 +24,25 @@ PAGES = {
     "scoring:snapshots": ("scene",),
     "annotations:snapshot": ("scene", 1),
     "annotations:import-new": ("scene",),
+    "scoring:policies": ("scene",),
+    "scoring:activity": ("scene",),
+    "scoring:evidence": ("scene",),
 }
+# those that stand on more than one line
+BROKEN_NUMBERS = """() => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  const broken = [], number = /(?<!\\w)[+\u2212]?\\d[\\d,.\u202f]*\\d(?!\\w)/g;
+  while (texts.nextNode()) {
+    for (const found of texts.currentNode.data.matchAll(number)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, found.index);
+      range.setEnd(texts.currentNode, found.index + found[0].length);
+      const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+      if (lines.size > 1) broken.push(texts.currentNode.data.trim());
+    }
+  }
+  return broken;
+}"""
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
@@ -61,6 +79,7 @@ def test_every_page_fits_and_complains_of_nothing(
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, f"{name} is {overflow} px too wide"
+        assert page.evaluate(BROKEN_NUMBERS) == [], name
         assert troubles == [], name
     context.close()
 

@@ -119,7 +119,12 @@ def test_all_pairs_of_a_filter_are_decided_and_taken_back(
 ) -> None:
     page = at("pairs/decide/?flag=flipped")
     expect(page.get_by_role("heading", name=f"Decide on {FLIPPED} pairs")).to_be_visible()
+    alpha = page.get_by_label("α, for")
+    expect(alpha).to_be_hidden()
+    page.get_by_label("soften the labels", exact=True).check()
+    expect(alpha).to_be_visible()
     page.get_by_label("flip them").check()
+    expect(alpha).to_be_hidden()
     preview = page.locator("#bulk-preview")
     expect(preview).to_contain_text(f"Flip the label: {FLIPPED}")
     page.get_by_label("drop the pairs").check()

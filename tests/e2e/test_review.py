@@ -175,6 +175,70 @@ def test_an_audit_is_decided_by_keys_before_the_evidence_is_seen(
     assert verdict_of(two) == "keep"
 
 
+def test_keep_and_flip_say_why_they_do_nothing_while_the_evidence_is_hidden(
+    at: Any, scene: Scene, accessible: Any
+) -> None:
+    one, two, *_ = queue_of(scene)
+    drawn(scene, one, two)
+    page = at("review/?queue=audit")
+    expect_pair(page, one)
+    page.keyboard.press("f")
+    why = "while the evidence is hidden there is no label to keep or flip"
+    expect(page.locator("#announcer")).to_contain_text(why)
+    expect(page.get_by_role("group", name="Decide").get_by_text(why)).to_be_visible()
+    accessible(page)
+    assert verdict_of(one) == ""
+    page.keyboard.press("1")
+    expect_pair(page, two)
+    expect(page.get_by_role("group", name="Decide").get_by_text(why)).to_be_hidden()
+
+
+def test_earlier_turns_are_opened_by_their_key(at: Any, scene: Scene) -> None:
+    one, *_ = queue_of(scene)
+    turns = [("user", "Of what?"), ("assistant", "Of tea."), ("user", "And then?")]
+    PreferencePair.objects.filter(pk=one.pk).update(
+        prompt=[{"role": role, "content": text} for role, text in turns]
+    )
+    page = at(ALL)
+    earlier = page.locator(".earlier").get_by_text("Of tea.")
+    expect(earlier.first).to_be_hidden()
+    page.keyboard.press("p")
+    expect(page.locator(".earlier .turn.assistant")).to_contain_text("Of tea.")
+    expect(page.locator(".earlier .turn.assistant")).to_be_visible()
+    page.keyboard.press("p")
+    expect(page.locator(".earlier .turn.assistant")).to_be_hidden()
+
+
+@pytest.mark.parametrize("queue", ["all", "audit"])
+def test_on_a_phone_the_first_screen_shows_the_prompt_and_the_responses(
+    at: Any, scene: Scene, page: Page, accessible: Any, queue: str
+) -> None:
+    one, two, *_ = queue_of(scene)
+    drawn(scene, one, two)
+    long = "\n".join(f"Line {number} of a prompt that goes on." for number in range(40))
+    PreferencePair.objects.update(prompt=[{"role": "user", "content": long}])
+    page.set_viewport_size({"width": 390, "height": 844})
+    at(f"review/?queue={queue}")
+    bar = page.get_by_role("group", name="Decide").bounding_box()
+    prompt = page.locator(".prompt-scroll").bounding_box()
+    response = page.locator(".response").first.bounding_box()
+    text = page.locator(".response .formatted").first.bounding_box()
+    assert bar
+    assert prompt
+    assert response
+    assert text
+    assert bar["y"] + bar["height"] <= 844
+    assert prompt["y"] + prompt["height"] < response["y"]
+    assert text["y"] + 100 < bar["y"]
+    accessible(page)
+    whole = page.get_by_role("button", name="Whole prompt")
+    whole.click()
+    expect(page.get_by_role("button", name="Fewer lines")).to_be_visible()
+    opened = page.locator(".prompt-scroll").bounding_box()
+    assert opened
+    assert opened["height"] > 40 * 15
+
+
 def test_the_pairs_of_a_list_are_reviewed_in_its_order_to_its_end(
     at: Any, scene: Scene, accessible: Any
 ) -> None:

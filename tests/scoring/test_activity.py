@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotations import activity as annotations_activity
-from annotations import commenting, decisions, golds, policies, policy_book, tagging
+from annotations import commenting, decisions, golds, people, policies, policy_book, tagging
 from annotations.activity import Entry, Key, Wanted
 from annotations.models import (
     Dataset,
@@ -19,6 +19,7 @@ from annotations.models import (
     GoldPair,
     Import,
     Membership,
+    RoleChange,
     Round,
     SavedView,
     Verdict,
@@ -46,6 +47,7 @@ def busy(dataset: Dataset, casey: User) -> Dataset:
     anna = factories.user("anna")
     Membership.objects.create(dataset=dataset, user=anna, role="annotator", ended_at=timezone.now())
     Membership.objects.filter(user=anna).update(joined_at=F("ended_at") - timedelta(days=1))
+    RoleChange.objects.create(membership=dataset.memberships.get(user=anna), role="annotator")
     round = factories.opened_round(dataset)
     Round.objects.filter(pk=round.pk).update(closed_at=timezone.now())
     commenting.comment(pair=pair, by=casey, text="the second answer is better")
@@ -164,21 +166,76 @@ def test_a_persons_decisions_of_an_hour_are_one_entry_that_opens(
     assert [made.pair for made in opened.context["decisions"]] == [two, one]
 
 
-@pytest.mark.parametrize("after", ["x", "2026-99-99,x,1", "2026-11-21T00:00:00,x,1", ",,"])
-def test_a_made_up_place_is_the_beginning(busy: Dataset, as_casey: Client, after: str) -> None:
+@pytest.mark.parametrize(
+    "after",
+    [
+        "x",
+        ",,",
+        "2026-99-99,x,1",
+        "2026-11-21T00:00:00,x,1",
+        "99999-11-21T00:00:00+00:00,x,1",
+        "0001-01-01T00:00:00+12:00,x,1",
+        "9999-12-31T23:00:00-12:00,x,1",
+        f"2026-11-21T00:00:00+00:00,x,{'9' * 30}",
+    ],
+)
+def test_a_made_up_place_is_refused(busy: Dataset, as_casey: Client, after: str) -> None:
     response = as_casey.get(reverse("scoring:activity", args=["pairs"]), {"after": after})
-    assert response.status_code == 200
-    assert len(response.context["page"].entries) > 10
+    assert response.status_code == 422
+    assert "begin with the newest" in response.content.decode()
+    assert response.context["page"] is None
 
 
 @pytest.mark.parametrize(
-    "query", [{"since": "2026-02-31"}, {"person": "x"}, {"until": "9999-12-31"}]
+    ("query", "says"),
+    [
+        ({"since": "2026-02-31"}, "“2026-02-31” is no day"),
+        ({"until": "99999-01-01"}, "“99999-01-01” is no day"),
+        ({"person": "x"}, "no member of this dataset"),
+        ({"person": "9" * 30}, "no member of this dataset"),
+        ({"kind": "moon"}, "There is no kind of activity “moon”"),
+    ],
 )
-def test_a_filter_that_cannot_be_read_is_none(
-    busy: Dataset, as_casey: Client, query: dict[str, str]
+def test_what_a_filter_cannot_read_is_not_acted_on(
+    busy: Dataset, as_casey: Client, query: dict[str, str], says: str
 ) -> None:
     response = as_casey.get(reverse("scoring:activity", args=["pairs"]), query)
+    assert response.status_code == 422
+    assert says in response.content.decode()
+    assert response.context["page"] is None
+
+
+def test_the_last_day_there_is_can_be_asked_for(busy: Dataset, as_casey: Client) -> None:
+    response = as_casey.get(reverse("scoring:activity", args=["pairs"]), {"until": "9999-12-31"})
     assert len(response.context["page"].entries) > 10
+
+
+def test_samples_and_audits_lead_to_the_evidence_of_their_run(
+    busy: Dataset, as_casey: Client
+) -> None:
+    entries = everything(busy, 500, group="evidence")
+    run = busy.scoring_runs.get()
+    base = reverse("scoring:evidence", args=["pairs"])
+    assert {entry.url for entry in entries} == {
+        f"{base}?run={run.pk}#{part}" for part in ("sample", "planted", "recalibration")
+    }
+    for entry in entries:
+        assert as_casey.get(entry.url.partition("#")[0]).status_code == 200
+
+
+def test_another_role_is_told_with_who_gave_it(dataset: Dataset, casey: User) -> None:
+    anna = factories.user("anna")
+    member = Membership.objects.create(dataset=dataset, user=anna, role="annotator")
+    people.set_role(membership=member, role="curator", by=None)
+    people.set_role(membership=member, role="curator", by=None)  # changes nothing
+    dataset.memberships.create(user=(olivia := factories.user("olivia")), role="owner")
+    people.deactivate(membership=member, by=olivia)
+    people.reactivate(membership=member, by=olivia)
+    told = [e for e in everything(dataset, 500, group="people") if e.kind == "role"]
+    assert [(entry.who, entry.words, entry.name) for entry in told] == [
+        ("olivia", "made a former member curator again:", "anna"),
+        ("the command line", "changed a role from annotator to curator, of", "anna"),
+    ]
 
 
 def test_every_entry_leads_somewhere(busy: Dataset, as_casey: Client) -> None:

@@ -11,7 +11,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from annotations import checking, decisions
+from annotations import checking, decisions, launch, proposals
+from annotations import tasks as annotations_tasks
 from annotations.checks import Check
 from annotations.models import Annotator, Dataset, PairStanding, Verdict
 from curator.lib import kept
@@ -80,11 +81,52 @@ def test_figures_are_what_counting_by_hand_finds(
         assert found["decided"][decider] == deciders.count(decider)
     for flag in Flag.values:
         flagged = [r for r in scattered if r.flag == flag]
-        people = [r for r in flagged if r.decided_by == "person"]
+        people = [r for r in flagged if r.decided_by == "person"]  # none of them in a batch
         assert found["flags"][flag]["verdicts"] == Counter(r.verdict for r in flagged)
-        assert found["flags"][flag]["people"] == len(people)
-        changed = number(people, lambda r: r.verdict in ("flip", "tie", "drop"))
-        assert found["flags"][flag]["changed"] == changed
+        assert found["flags"][flag]["reviewed"] == len(people)
+        assert found["flags"][flag]["wrong"] == number(people, lambda r: r.verdict == "flip")
+        unclear = number(people, lambda r: r.verdict in ("tie", "drop"))
+        assert found["flags"][flag]["unclear"] == unclear
+
+
+def test_labels_are_counted_as_they_came_and_as_they_are_decided(
+    dataset: Dataset, scattered: list[PairStanding]
+) -> None:
+    flagged = [row for row in scattered if row.flag]
+    for row in flagged:
+        row.label_probability = 0.3
+    PairStanding.objects.bulk_update(flagged, ["label_probability"])
+    found = counting.count(dataset)["labels"]
+    assert found["imported"] == [
+        len(flagged),
+        pytest.approx(sum(row.strength or 0.0 for row in flagged)),
+    ]
+    left = [row for row in flagged if row.verdict not in ("tie", "drop")]
+    turned = sum((row.strength or 0.0) * (-1 if row.verdict == "flip" else 1) for row in left)
+    assert found["decided"] == [len(left), pytest.approx(turned)]
+    by_policy = [row for row in flagged if row.decided_by == "policy"]
+    mended = number(flagged, lambda r: r.verdict == "flip" and r.decided_by == "person")
+    flips = number(by_policy, lambda r: r.verdict == "flip")
+    out = number(by_policy, lambda r: r.verdict in ("tie", "drop"))
+    assert found["mended"] == pytest.approx(mended + 0.4 * flips + 0.7 * out)
+
+
+def test_what_a_person_decides_in_bulk_is_not_counted_as_looked_at(
+    dataset: Dataset, casey: User
+) -> None:
+    factories.pairs(dataset, 4)
+    pairs = list(dataset.pairs.order_by("pk"))
+    dataset.standings.update(flag="flipped", strength=-1.0)
+    decisions.decide(pair=pairs[0], by=casey, verdict=Verdict.FLIP, based_on=None)
+    decisions.decide(pair=pairs[1], by=casey, verdict=Verdict.TIE, based_on=None)
+    bulk = proposals.Bulk((), Verdict.FLIP)
+    batch = launch.start_bulk(dataset=dataset, bulk=bulk, by=casey)
+    annotations_tasks.decide_batch(batch_id=batch.pk)
+    found = counting.count(dataset)
+    assert found["decided"] == {"person": 2, "bulk": 2, "policy": 0}
+    precision = reports.precision_of(found, Flag.FLIPPED)
+    assert (precision.reviewed, precision.wrong, precision.unclear) == (2, 1, 1)
+    assert precision.share == wilson(1, 2)
 
 
 def test_checks_are_counted_bit_by_bit(dataset: Dataset, scattered: list[PairStanding]) -> None:

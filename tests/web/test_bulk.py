@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from annotations import decisions, launch, tasks
 from annotations.models import Dataset, DecisionBatch, Verdict
@@ -92,6 +94,48 @@ def test_the_preview_shows_counts_and_pairs_at_random(at: Client, dataset: Datas
     assert not dataset.batches.exists()
 
 
+def test_each_pair_at_random_shows_how_both_responses_begin(at: Client, dataset: Dataset) -> None:
+    dataset.pairs.update(
+        source_preference="b",
+        response_a=[{"role": "assistant", "content": f"<i>tea</i>\n{'and so on ' * 99}"}],
+        response_b=[{"role": "assistant", "content": "no tea"}],
+    )
+    dataset.standings.update(source_preference="b")
+    response = at.post(PATH, {"flag": "flipped", "verdict": "flip", "do": "preview"})
+    assert response.context is not None
+    pairs = len(response.context["sample"])
+    shown = " ".join(page_of(response).split())
+    assert pairs > 0
+    assert shown.count("&lt;i&gt;tea&lt;/i&gt; and so on") == pairs
+    marked = '<strong>B</strong> <span class="tag source">labelled better</span> '
+    assert shown.count(f'{marked}<span dir="auto">no tea</span>') == pairs
+    assert shown.count("labelled better") == pairs
+    assert "and so on " * 40 not in shown
+
+
+def test_queries_do_not_grow_with_the_pairs_that_are_shown(at: Client, dataset: Dataset) -> None:
+    def asked(flag: str) -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as queries:
+            response = at.post(PATH, {"flag": flag, "verdict": "drop", "do": "preview"})
+        assert response.context is not None
+        return len(response.context["sample"]), len(queries)
+
+    ids = list(dataset.standings.filter(flag="flipped").values_list("pk", flat=True))
+    dataset.standings.filter(pk__in=ids[2:]).update(flag="clear")
+    (few, queries_of_few), (many, queries_of_many) = asked("flipped"), asked("clear")
+    assert few == 2 < many
+    assert queries_of_few == queries_of_many
+
+
+def test_alpha_is_asked_for_by_softening_alone(at: Client, dataset: Dataset) -> None:
+    page = page_of(at.get(f"{PATH}?flag=flipped"))
+    assert "α, for “soften the labels”" in page
+    response = at.post(PATH, {"flag": "flipped", "verdict": "drop", "alpha": "9"})
+    assert response.context is not None
+    assert response.context["preview"].effect.counts["drop"] > 0
+    assert "α is below 0.5" not in page_of(response)
+
+
 def test_all_pairs_of_the_filter_are_decided_and_taken_back(
     at: Client, dataset: Dataset, curator: User
 ) -> None:
@@ -102,6 +146,7 @@ def test_all_pairs_of_the_filter_are_decided_and_taken_back(
     page = page_of(at.get(response.headers["Location"]))
     assert "soften to 0.8: flag likely flipped" in page
     assert "&lt;b&gt;noisy&lt;/b&gt;" in page
+    assert page.count("labelled better") == batch.counts["soften"]
     softened = dataset.standings.filter(verdict="soften")
     assert softened.count() == batch.counts["soften"] > 0
     work_off(launch.start_undo(batch=batch, by=curator))
@@ -199,5 +244,7 @@ def test_a_filter_that_nothing_passes_offers_nothing(at: Client, dataset: Datase
 
 def test_a_made_up_confirmation_starts_nothing(at: Client, dataset: Dataset) -> None:
     asked = {"flag": "flipped", "verdict": "drop", "do": "confirm", "shown": "[]"}
-    assert at.post(PATH, asked).status_code == 400
+    answer = at.post(PATH, asked)
+    assert answer.status_code == 422
+    assert "look at the preview again" in answer.content.decode()
     assert not dataset.batches.exists()

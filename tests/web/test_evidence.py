@@ -7,12 +7,21 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from annotations import queue
 from annotations.models import Dataset
 from curator import tokens
+from curator.lib.refusals import Refusal
 from curator.models import User
 from scoring import recalibrating, sampling, tasks
 from scoring.core.flags import CLEAR, FLIPPED
-from scoring.models import Audit, CalibrationUse, Recalibration, ReviewSample, ScoringRun
+from scoring.models import (
+    Audit,
+    CalibrationUse,
+    PairScore,
+    Recalibration,
+    ReviewSample,
+    ScoringRun,
+)
 from tests import factories
 from tests.scoring.test_sampling import review
 
@@ -107,13 +116,29 @@ def test_what_was_passed_over_and_decided_elsewhere_is_told(
         ("plant", {"share": 60, "seed": 0}, "between 1 % and 49 %"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(
+def test_what_makes_no_sense_is_refused_on_the_page_and_what_was_typed_is_kept(
     as_casey: Any, run: ScoringRun, name: str, data: dict[str, Any], says: str
 ) -> None:
     answer = post(as_casey, name, run, **data)
-    assert answer.status_code == 400
-    assert says in answer.content.decode().replace("\u202f", " ")
+    assert answer.status_code == 422
+    text = answer.content.decode().replace("\u202f", " ")
+    assert says in text
+    assert "Audit my flags" in text
+    for typed in [data[field] for field in ("size", "share") if field in data]:
+        assert f'value="{typed}"' in text
     assert not ReviewSample.objects.exists()
+
+
+def test_a_sample_that_cannot_grow_says_so_beside_its_form(
+    as_casey: Any, run: ScoringRun, casey: User
+) -> None:
+    reviewed(run, casey, 10)
+    answer = post(as_casey, "sample-more", run, more=COUNT)
+    assert answer.status_code == 422
+    text = answer.content.decode()
+    assert "cannot be drawn" in text
+    assert f'value="{COUNT}"' in text
+    assert ReviewSample.objects.get().size == 10
 
 
 def test_evidence_is_for_curators_alone(client: Any, dataset: Dataset, run: ScoringRun) -> None:
@@ -163,6 +188,73 @@ def test_a_recalibration_is_fitted_used_and_taken_back(
     assert "the run’s own probabilities" in page(as_casey)
     run.dataset.refresh_from_db()
     assert recalibrating.in_use(run) is None
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lacks"),
+    [
+        (["keep"] * 20 + ["flip"] * 8 + ["tie"] * 5, "28 of 30 verdicts"),
+        (["keep"] * 33, "all 33 verdicts call their label right"),
+    ],
+)
+def test_the_button_to_fit_says_what_it_waits_for(
+    as_casey: Any, run: ScoringRun, casey: User, verdicts: list[str], lacks: str
+) -> None:
+    review(sampling.draw(run, 40), casey, verdicts)
+    text = page(as_casey)
+    assert lacks in text
+    assert 'disabled aria-describedby="recalibration-lacks"' in text
+    assert post(as_casey, "recalibrate", run).status_code == 422
+    assert not Recalibration.objects.exists()
+
+
+def test_a_calibration_that_failed_halfway_names_the_way_out(
+    as_casey: Any, run: ScoringRun, casey: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reviewed(run, casey)
+    post(as_casey, "recalibrate", run)
+    fitted = Recalibration.objects.get()
+    post(as_casey, "calibrate", run, recalibration=fitted.pk)
+    broken = CalibrationUse.objects.get()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise Refusal("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "set_scores", fail)
+        tasks.use_calibration(use_id=broken.pk)
+    text = page(as_casey)
+    assert "The disk is full." in text
+    assert "use it once more, or go back to the run&#x27;s own" in text
+    assert "Use it" in text
+    assert "Back to the run’s own" in text
+    post(as_casey, "calibrate", run)
+    tasks.use_calibration(use_id=CalibrationUse.objects.latest("pk").pk)
+    text = page(as_casey)
+    assert "use it once more" not in text
+    assert "the run’s own probabilities" in text
+    run.dataset.refresh_from_db()
+    assert run.dataset.scores_being_written_by == ""
+
+
+def test_a_decision_keeps_the_probability_that_was_shown(
+    as_casey: Any, run: ScoringRun, casey: User
+) -> None:
+    reviewed(run, casey)
+    fitted = recalibrating.recalibrate(ReviewSample.objects.get())
+    tasks.use_calibration(use_id=recalibrating.use(run, fitted).pk)
+    undecided = run.dataset.standings.filter(verdict="").first()
+    assert undecided is not None
+    pair = undecided.pair
+    own = pair.scores.get(run=run).label_probability
+    PairScore.objects.filter(run=run, pair=pair).update(label_probability=0.123)
+    as_casey.post(
+        reverse("scoring:decide", args=["pairs", pair.pk]), {"verdict": "keep", "based_on": ""}
+    )
+    evidence = pair.decisions.get().evidence
+    assert own != evidence["label_probability"] != 0.123
+    assert evidence["label_probability"] == pytest.approx(undecided.label_probability)
+    assert evidence["calibration"] == f"recalibration {fitted.pk}"
 
 
 @pytest.mark.parametrize("number", ["99", "9" * 30, "9" * 5000])

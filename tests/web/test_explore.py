@@ -139,6 +139,31 @@ def test_the_form_keeps_what_it_cannot_show(mixed: Dataset, as_casey: Client) ->
     assert listed(again) == listed(answer)
 
 
+def test_every_field_that_can_be_asked_for_stands_in_one_group(
+    mixed: Dataset, as_casey: Client
+) -> None:
+    form = as_casey.get(at("pairs", mixed)).context["form"]
+    grouped = [
+        field.name for asked in form.groups.values() for each in asked for field in each.fields
+    ]
+    assert sorted(grouped) == sorted(field.name for field in form.more)
+    assert list(form.groups) == [
+        "Flag and strength",
+        "People and judges",
+        "Text and source",
+        "Decision",
+        "Dates",
+    ]
+
+
+def test_a_filter_is_said_as_a_curator_would(mixed: Dataset, as_casey: Client) -> None:
+    page = text_of(as_casey.get(f"{at('pairs', mixed)}?flag=unscored&status=undecided"))
+    assert "<span>not scored</span>" in page
+    assert "<span>undecided</span>" in page
+    without = text_of(as_casey.get(f"{at('pairs', mixed)}?flag=none"))
+    assert "<span>no label to doubt</span>" in without
+
+
 def test_facets_narrow_the_list(mixed: Dataset, as_casey: Client) -> None:
     answer = as_casey.get(f"{at('facets', mixed)}?flag=flipped", headers=HTMX)
     part = answer.content.decode()

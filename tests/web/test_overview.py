@@ -16,7 +16,7 @@ from django.utils import timezone
 from annotations import commenting, decisions, filters
 from annotations.models import Dataset, Verdict
 from curator.models import User, WorkerProcess
-from scoring import alerts, counting, reports, strengths, tasks
+from scoring import alerts, counting, freezing, leanings, overviews, reports, strengths, tasks
 from scoring.alerts import Severity
 from scoring.models import DatasetFigures, Flag, ReviewSample, SampledPair, ScoringRun
 from tests import factories
@@ -86,6 +86,75 @@ def test_the_overview_of_a_real_run_shows_every_view_of_it(scene: Scene, desk: C
     assert len(answer.context["bands"]) == 10
     shares = scene.run.summary["contradicted"]
     assert f"{100 * shares['estimate']:.1f} % (" in page
+
+
+def test_what_decisions_changed_is_told_before_and_after(scene: Scene, desk: Client) -> None:
+    """A flip that a person made looking at the pair takes one wrong label from the estimate and
+    turns its strength round; a tie takes the label out."""
+    assert page_of(scene.dataset, desk).context["labels"] is None
+    weakest, next_one = scene.dataset.standings.filter(flag__gt="").order_by("strength")[:2]
+    for standing, verdict in ((weakest, Verdict.FLIP), (next_one, Verdict.TIE)):
+        decisions.decide(pair=standing.pair, by=scene.curator, verdict=verdict, based_on=None)
+    scene.run.summary |= {
+        "noise_rate": {"estimate": 0.25, "low": 0.1, "high": 0.5},
+        "noise_rate_is_known": True,
+    }
+    scene.run.save(update_fields=["summary"])
+    answer = page_of(scene.dataset, desk)
+    before, after = answer.context["labels"]
+    assert (before.count, after.count) == (28, 27)
+    assert after.wrong.estimate == pytest.approx((0.25 * 28 - 1) / 27)
+    assert after.strength > before.strength
+    assert "What the decisions changed" in text_of(answer)
+
+
+def test_precision_of_flags_is_told_as_on_the_page_of_evidence(scene: Scene, desk: Client) -> None:
+    two = list(scene.dataset.standings.filter(flag__gt="").order_by("strength")[:2])
+    scene.dataset.standings.update(flag="clear")
+    scene.dataset.standings.filter(pk__in=[row.pk for row in two]).update(flag="flipped")
+    for standing, verdict in zip(two, (Verdict.FLIP, Verdict.TIE), strict=True):
+        decisions.decide(pair=standing.pair, by=scene.curator, verdict=verdict, based_on=None)
+    said = text_of(page_of(scene.dataset, desk)).replace("\u202f", " ")
+    assert "of 2 that people decided one by one, 1 was wrong: 50 %" in said
+    assert "1 was made a tie or dropped and counts as not wrong" in said
+    assert "2 by people one by one, 0 by policies" in said
+
+
+def test_a_queue_for_review_is_called_so_wherever_flags_are_counted(
+    scene: Scene, desk: Client
+) -> None:
+    scene.run.summary |= {"cut_by": "review budget", "accuracy": 0.55}
+    scene.run.save(update_fields=["summary"])
+    sentence = overviews.cut_sentence(scene.run.summary)
+    assert "a review queue, not as a verdict" in sentence
+    assert sentence in text_of(page_of(scene.dataset, desk))
+    assert sentence in text_of(desk.get(reverse("scoring:datasets")))
+    assert sentence in text_of(desk.get(reverse("scoring:run", args=["scene", scene.run.pk])))
+    pair = scene.dataset.standings.undecided().earliest("pk").pair
+    decisions.decide(pair=pair, by=scene.curator, verdict=Verdict.KEEP, based_on=None)
+    assert sentence in freezing.freeze(dataset=scene.dataset, by=None).card.text
+
+
+def test_charts_say_what_they_mean_for_this_dataset(scene: Scene, desk: Client) -> None:
+    said = text_of(page_of(scene.dataset, desk)).replace("\u202f", " ")
+    assert "The models differ by" in said
+    assert "Of the weakest group" in said
+    assert "In the paper" not in said
+
+
+@pytest.mark.parametrize(
+    ("spreads", "says"),
+    [
+        ([0.9, 0.9, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.9, 0.9], "more at both ends than in between"),
+        ([0.4] * 8 + [0.9, 0.9], "more on the strongest labels alone"),
+        ([0.5] * 10, "about as much everywhere"),
+    ],
+)
+def test_the_spread_is_told_as_it_lies(spreads: list[float], says: str) -> None:
+    groups = [
+        {"strength": place / 5 - 0.9, "spread": spread} for place, spread in enumerate(spreads)
+    ]
+    assert says in leanings.spread_sentence(ScoringRun(summary={"profile": groups}))
 
 
 def test_every_number_leads_to_as_many_pairs(scene: Scene, desk: Client) -> None:

@@ -216,10 +216,17 @@ def test_a_run_is_launched_cancelled_and_started_again(scene: Scene, desk: Clien
 
 
 def test_an_audit_is_launched_from_its_run(scene: Scene, desk: Client) -> None:
-    desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "0.2"})
+    desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "20"})
     assert scene.run.audits.get().share == 0.2
-    refused = desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": "2"})
+
+
+@pytest.mark.parametrize("share", ["0.2", "60", "all", ""])
+def test_an_audit_takes_percent_and_says_so(scene: Scene, desk: Client, share: str) -> None:
+    refused = desk.post(reverse("scoring:audit", args=["scene", scene.run.pk]), {"share": share})
     assert refused.status_code == 400
+    said = refused.content.decode().replace("\u202f", " ")
+    assert "Plant between 1 % and 49 % of the labels" in said
+    assert not scene.run.audits.exists()
 
 
 # --- Snapshots and exports ------------------------------------------------------------------------

@@ -116,6 +116,12 @@ def test_a_preset_opens_in_the_form(at: Client, name: str) -> None:
     assert "Condition" not in page  # that would be a problem
 
 
+def test_a_preset_that_there_is_not_is_said_so(at: Client) -> None:
+    answer = at.get("/datasets/desk/policies/new/?preset=moon")
+    assert answer.status_code == 404
+    assert "There is no preset “moon”" in page_of(answer)
+
+
 def test_the_preview_counts_what_would_happen(at: Client, dataset: Dataset) -> None:
     response = at.post("/datasets/desk/policies/preview/", posted(SUSPECTS))
     doomed = count(dataset, flag="flipped")
@@ -134,6 +140,8 @@ def test_examples_say_what_would_become_of_each_label(at: Client, dataset: Datas
     assert f"{min(doomed, 20)} example" in page
     assert page.count("<strong>dropped</strong>") == min(doomed, 20)
     assert "undecided, put forward" in page
+    shown = page.count('class="illustrations"'), page.count('class="beginnings"')
+    assert shown == (2, page.count(", strength ") + page.count(", not scored"))
 
 
 def test_queries_of_a_preview_do_not_grow_with_the_rules(at: Client) -> None:

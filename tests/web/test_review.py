@@ -1,5 +1,6 @@
 """Review: one pair at a time from a queue; decide, skip, undo, be told of others."""
 
+import re
 from typing import Any
 
 import pytest
@@ -201,6 +202,23 @@ def test_the_queue_ends_with_a_page_that_leads_to_the_others(scene: Scene, desk:
     assert "?queue=disputed" in page
 
 
+def test_every_page_of_review_has_one_title(scene: Scene, desk: Client) -> None:
+    for name in ("review", "review-end"):
+        page = get(desk, f"scoring:{name}").content.decode()
+        assert page.count("<h1") == 1
+        assert '<h1 class="visually-hidden">Review</h1>' in page
+
+
+def test_the_help_names_every_key_once(scene: Scene, desk: Client) -> None:
+    page = get(desk, "scoring:review").content.decode()
+    help_of_keys = page[page.index('<dialog id="keys-help"') :]
+    named = re.findall(r"<kbd>(.*?)</kbd>", help_of_keys[: help_of_keys.index("</dialog>")])
+    assert len(named) == len(set(named))
+    assert {"1", "2", "p", "r"} <= set(named)
+    for reason in review.OFFERED_REASONS:
+        assert f"<li>{reason}</li>" in page
+
+
 def test_texts_of_models_are_shown_as_text(scene: Scene, desk: Client) -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     PreferencePair.objects.filter(pk=scene.pair.pk).update(
@@ -349,6 +367,7 @@ def test_an_audit_goes_in_the_order_of_the_draw_and_takes_what_only_policies_dec
         ("?queue=audit", 404, "No sample was drawn"),
         ("?queue=view-7", 404, "no such saved view"),
         ("?queue=view-x", 404, "no such saved view"),
+        ("?view=7", 404, "no such saved view"),
         ("?queue=list&flag=moon", 400, "moon"),
     ],
 )
@@ -578,21 +597,21 @@ def test_evidence_that_was_seen_stays_seen_when_it_is_hidden_again(
 # At hand
 
 
-def test_the_share_of_changed_labels_follows_each_decision(scene: Scene, desk: Client) -> None:
+def test_the_share_of_wrong_labels_follows_each_decision(scene: Scene, desk: Client) -> None:
     scene.dataset.standings.update(flag="flipped")
     one, two, three, *_ = waiting(scene)
     to = "?queue=flipped"
     post(desk, "scoring:decide", one.pk, to=to, verdict="flip")
     url = reverse("scoring:decide", args=["scene", two.pk]) + to
     page = desk.post(url, {"verdict": "keep"}, headers=HTMX).content.decode()
-    assert "1 of 2 reviewed one by one were changed" in page
+    assert "1 of 2 reviewed one by one was wrong" in page
     assert "<strong>2</strong> decided by you today" in page
     bulk = DecisionBatch.objects.create(dataset=scene.dataset, kind=DecisionBatch.Kind.BULK)
     made = three.decisions.create(verdict="drop", actor="casey", batch=bulk)
     PairStanding.objects.filter(pk=three.pk).update(
         decision=made, verdict="drop", decided_by="person"
     )
-    assert get(desk, "scoring:review", to=to).context["changed"].reviewed == 2
+    assert get(desk, "scoring:review", to=to).context["precision"].reviewed == 2
 
 
 def test_a_pair_without_a_preference_is_decided_for_a_or_b(scene: Scene, desk: Client) -> None:

@@ -436,7 +436,7 @@ def test_a_run_whose_members_were_not_trained_together_is_not_audited(
     assert audit in text(as_casey.get(page_of(run)))
     ScoringRun.objects.update(ensemble=ensemble)
     assert audit not in text(as_casey.get(page_of(run)))
-    refused = as_casey.post(audit, {"share": "0.1"})
+    refused = as_casey.post(audit, {"share": "10"})
     assert refused.status_code == 400
     assert "An audit trains the members anew" in text(refused)
     assert not run.audits.exists()

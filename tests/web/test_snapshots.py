@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from annotations import decisions, tagging
 from annotations.models import (
@@ -81,7 +82,10 @@ def test_what_cannot_be_a_tag_is_refused_with_what_can(
 ) -> None:
     response = as_casey.post(url("snapshot-tag", 1), {"name": name})
     assert response.status_code == 422
-    assert "A tag has up to 60 letters" in response.content.decode()
+    text = response.content.decode()
+    assert "A tag has up to 60 letters" in text
+    assert "Restore its decisions" in text  # the page it was typed on
+    assert f'value="{name}"' in text
     assert not SnapshotTag.objects.exists()
 
 
@@ -180,11 +184,45 @@ def test_restoring_shows_what_would_change_and_starts_one_batch(
     assert (batch.kind, batch.snapshot, batch.reason) == ("restore", two[0], "back to v1")
 
 
+def test_restoring_says_what_would_change_in_plain_sentences(
+    two: tuple[Snapshot, Snapshot], as_casey: Client
+) -> None:
+    text = page(as_casey, url("snapshot-restore", 1))
+    words = " ".join(strip_tags(text).split())
+    assert "1 pair, now drop , would be undecided again" in words
+    assert "1 pair, now flip , would be undecided again" in words
+
+
+def test_a_restore_that_is_refused_keeps_the_reason(
+    two: tuple[Snapshot, Snapshot], as_casey: Client, dataset: Dataset
+) -> None:
+    DecisionBatch.objects.create(dataset=dataset, kind="bulk", actor="casey")
+    sent = {"expected": "2", "last_decision": "1", "reason": "back to v1"}
+    response = as_casey.post(url("snapshot-restore", 1), sent)
+    assert response.status_code == 409
+    text = response.content.decode()
+    assert "wait until it is over" in text
+    assert 'value="back to v1"' in text
+
+
+def test_a_strength_is_told_towards_the_label(
+    two: tuple[Snapshot, Snapshot], as_casey: Client, dataset: Dataset
+) -> None:
+    """Of a label for B the models that prefer B speak."""
+    other = dataset.standings.get(pair__source_id="pair-1")
+    assert other.pair.source_preference in ("a", "b")
+    dataset.standings.update(strength=-0.5, run_id=7)
+    response = as_casey.get(url("snapshot-changes-now", 1))
+    rows = response.context["page"].rows
+    assert {row.after.strength for row in rows} == {-0.5}
+    assert "towards A" not in response.content.decode()
+
+
 def test_what_stands_as_it_did_is_not_restored(
     two: tuple[Snapshot, Snapshot], as_casey: Client
 ) -> None:
     assert "Nothing to restore" in page(as_casey, url("snapshot-restore", 2))
-    assert as_casey.post(url("snapshot-restore", 2)).status_code == 400
+    assert as_casey.post(url("snapshot-restore", 2)).status_code == 422
     assert not DecisionBatch.objects.exists()
 
 
@@ -247,8 +285,10 @@ def test_a_large_dataset_is_frozen_in_the_background(
     shown = as_casey.post(index, {"note": "all of it"}, follow=True).content.decode()
     assert "A snapshot is being frozen" in shown
     row = SnapshotRequest.objects.get()
-    again = as_casey.post(index, {})
+    again = as_casey.post(index, {"note": "once more"})
     assert again.status_code == 409
+    assert 'class="field-error"' in again.content.decode()
+    assert "once more" in again.content.decode()
     tasks.freeze_dataset(request_id=row.pk)
     row.refresh_from_db()
     assert row.status == "done", row.problem

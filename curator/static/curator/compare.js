@@ -37,12 +37,21 @@ document.addEventListener("keydown", (event) => {
   else if (press(key)) event.preventDefault();
 });
 
-/** Press the control of the key, or go to it where one types; false where there is none. */
+/** Press the control of the key, or go to it where one types; false where there is none. What has a key elsewhere says why
+ * it has none here. */
 function press(key) {
   const control = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  if (!control) sayWhyNot(key);
   if (!control || control.disabled) return false;
   usePressed(control);
   return true;
+}
+
+function sayWhyNot(key) {
+  const reason = document.querySelector(`[data-instead-of~="${CSS.escape(key)}"]`);
+  if (!reason) return;
+  reason.hidden = false;
+  document.getElementById("announcer").textContent = reason.textContent.trim();
 }
 
 function usePressed(control) {
@@ -110,6 +119,25 @@ function applyMemory() {
   }
 }
 
+// On a phone a long prompt shows its first lines, and all of it when one asks.
+
+function foldPrompt() {
+  const prompt = document.querySelector(".prompt-scroll");
+  const button = document.querySelector(".whole-prompt");
+  if (!prompt || !button || prompt.classList.contains("is-whole")) return;
+  button.hidden = prompt.scrollHeight <= prompt.clientHeight + 1;
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".whole-prompt");
+  if (!button) return;
+  const isWhole = document.querySelector(".prompt-scroll").classList.toggle("is-whole");
+  button.setAttribute("aria-expanded", String(isWhole));
+  button.textContent = isWhole ? "Fewer lines" : "Whole prompt";
+});
+
+addEventListener("resize", foldPrompt);
+
 // The next pair takes the place of this one: keep the focus on the same control, and say what came.
 let focused = null;
 
@@ -127,6 +155,7 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   const review = document.getElementById("review");
   if (event.target !== review) return; // a part beside the pair
   applyMemory();
+  foldPrompt();
   if (!left) scrollTo({ top: 0, behavior: "instant" });
   forgetLeft();
   fetchAhead();
@@ -172,6 +201,7 @@ function showAhead() {
   for (const control of review.querySelectorAll("button, input")) control.disabled = true;
   applyToggles();
   applyMemory();
+  foldPrompt();
   scrollTo({ top: 0, behavior: "instant" });
 }
 
@@ -201,4 +231,5 @@ document.body.addEventListener("htmx:responseError", (event) => {
 
 applyToggles();
 applyMemory();
+foldPrompt();
 fetchAhead();

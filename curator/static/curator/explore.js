@@ -77,3 +77,14 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
 document.body.addEventListener("htmx:oobAfterSwap", (event) => {
   if (event.target.id === "pair-count") document.getElementById("announcer").textContent = event.target.textContent;
 });
+
+// The address of a filter holds what was set: not the fields that are empty, nor the order that the list has anyway.
+document.addEventListener("formdata", (event) => {
+  if (!event.target.matches(".filter-bar")) return;
+  for (const name of new Set(event.formData.keys())) {
+    const usual = event.target.elements[name]?.dataset?.usual;
+    const set = event.formData.getAll(name).filter((value) => value !== "" && value !== usual);
+    event.formData.delete(name);
+    for (const value of set) event.formData.append(name, value);
+  }
+});

@@ -25,7 +25,7 @@ from annotations.batch_forms import BulkForm, ConfirmForm, UndoForm
 from annotations.filters import Filter
 from annotations.models import Dataset, DecisionBatch
 from curator import presence
-from curator.lib.refusals import Conflict
+from curator.lib.refusals import Conflict, Refusal, status_beside_form
 from curator.requests import SignedInRequest, wants_fragment
 
 UNSUCCESSFUL = (DecisionBatch.Status.FAILED, DecisionBatch.Status.CANCELLED)
@@ -40,7 +40,7 @@ def bulk(request: SignedInRequest, slug: str) -> HttpResponse:
     wanted = filters.from_query(asked, besides=None if request.method == "POST" else ("view",))
     form = BulkForm(request.POST if request.method == "POST" else None)
     confirmed = ConfirmForm(request.POST)
-    problem = ""
+    problem, status = "", 200
     is_confirmed = request.POST.get("do") == "confirm"
     if is_confirmed and form.is_valid() and confirmed.is_valid() and not wanted.problems:
         try:
@@ -52,8 +52,8 @@ def bulk(request: SignedInRequest, slug: str) -> HttpResponse:
                 reason=form.cleaned_data["reason"],
             )
             return redirect("scoring:batch", slug, batch.pk)
-        except Conflict as conflict:
-            problem = str(conflict)
+        except Refusal as refusal:
+            problem, status = str(refusal), status_beside_form(refusal)
     context = {
         "dataset": dataset,
         "wanted": wanted,
@@ -66,7 +66,7 @@ def bulk(request: SignedInRequest, slug: str) -> HttpResponse:
         return render(request, "scoring/_bulk_preview.html", context)
     context["now"] = illustrating.as_they_stand(dataset, wanted.clauses)
     is_wrong = wanted.problems or (is_confirmed and form.errors)
-    status = 409 if problem else 422 if is_wrong else 200
+    status = 422 if is_wrong and not problem else status
     return render(request, "scoring/bulk.html", context, status=status)
 
 
@@ -109,27 +109,28 @@ def undo(request: SignedInRequest, slug: str, batch_id: int) -> HttpResponse:
     batch."""
     batch = access.batch_to_watch(request.user, slug, batch_id)
     form = UndoForm(request.POST if request.method == "POST" else None)
+    problem, status = "", 422 if form.errors else 200
     if form.is_bound and form.is_valid():
         try:
-            row = launch.start_undo(
+            row: DecisionBatch | None = launch.start_undo(
                 batch=batch, by=request.user, reason=form.cleaned_data["reason"]
             )
-        except Conflict:
+        except Conflict as conflict:
             mine = DecisionBatch.objects.filter(undoes=batch, created_by=request.user)
-            done = mine.exclude(status__in=UNSUCCESSFUL).first()
-            if done is None:
-                raise
-            row = done
-        return redirect("scoring:batch", slug, row.pk)
+            row = mine.exclude(status__in=UNSUCCESSFUL).first()
+            problem, status = str(conflict), status_beside_form(conflict)
+        if row is not None:
+            return redirect("scoring:batch", slug, row.pk)
     context = {
         "dataset": batch.dataset,
         "batch": batch,
         "what": batch_records.in_words(batch),
         "form": form,
+        "problem": problem,
         "taken_back": batch_records.taken_back(batch),
         "can_undo": _can_undo(batch),
     }
-    return render(request, "scoring/batch_undo.html", context, status=422 if form.errors else 200)
+    return render(request, "scoring/batch_undo.html", context, status=status)
 
 
 def _proposed(dataset: Dataset, wanted: Filter, form: BulkForm) -> dict[str, Any]:

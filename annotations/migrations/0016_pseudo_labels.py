@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotations', '0014_checked_at'),
+        ('annotations', '0015_role_changes'),
     ]
 
     operations = [
