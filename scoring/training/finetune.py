@@ -26,6 +26,7 @@ from scoring.core.curves import Point
 from scoring.core.recipes import GOALS, ROBUST, SWAV, UNBIASED, Contrastive, Recipe
 from scoring.engine import devices
 from scoring.engine.conversations import Text
+from scoring.engine.devices import DeviceLost
 from scoring.engine.prefix import common_prefix
 from scoring.training import contrastive, losses
 from scoring.training.diverging import Diverged, check_loss
@@ -43,8 +44,8 @@ OnLook = Callable[[Point], None]
 ShouldStop = Callable[[], bool]
 
 PART_TOKENS = {"cuda": 16_384, "cpu": 4_096}  # that go through at once and are learnt from
-LOOKS = 20  # in a training that nothing cuts short
-MOST_HELD_OUT = 512  # pairs that a look judges by
+LOOKS = 20  # at most, about, in a training that nothing cuts short
+MOST_HELD_OUT = 256  # pairs that a look judges by
 FEWEST_TRUSTED = 50  # among them, to stop by them and not by the labels
 LONGEST_GRADIENT = 1.0
 SAVE_AFTER = 300.0  # seconds
@@ -111,11 +112,17 @@ def fine_tune(
     """Train the learner on the lesson, from its last savepoint where there is one.
 
     `on_step` hears how many of all steps are done, and may raise to end the work; `on_look` hears
-    each point of the curve. Asked to stop, it saves and returns. Raises Diverged, and Refusal where
-    not even one pair fits the device, or where two views of a text do not differ.
+    each point of the curve. Asked to stop, it saves and returns. Raises Diverged, DeviceLost, and
+    Refusal where not even one pair fits the device, or where two views of a text do not differ.
     """
-    training = _Training(learner, lesson, recipe, seed, savepoints, pace or Pace())
-    return training.run(on_step, on_look, should_stop)
+    try:
+        training = _Training(learner, lesson, recipe, seed, savepoints, pace or Pace())
+        return training.run(on_step, on_look, should_stop)
+    except RuntimeError as error:
+        if not devices.is_device_lost(error):
+            raise
+        first = str(error).partition("\n")[0]
+        raise DeviceLost(f"The device stopped answering: {first}") from error
 
 
 class _Training:
@@ -150,9 +157,11 @@ class _Training:
         self.optimiser = _optimiser(self.named, recipe)
         self.steps_an_epoch = -(-len(self.pairs) // recipe.optimiser.batch)
         self.total = self.steps_an_epoch * recipe.optimiser.epochs
-        self.look_every = max(1, self.total // pace.looks)
         judged = lesson.held_out & ((lesson.labels != 0) | (lesson.trusted != 0))
         self.watched = watched(np.flatnonzero(judged), lesson.trusted, seed)
+        # as many pairs are learnt from between two looks as a look judges by, at least
+        least = -(-len(self.watched) // recipe.optimiser.batch)
+        self.look_every = max(1, self.total // pace.looks, least)
         self.progress = _Progress()
         self.views_differ = False
         self._epoch: tuple[int, list[Indices]] = (-1, [])

@@ -40,13 +40,13 @@ class Savepoints:
         self, step: int, weights: Named, optimiser: torch.optim.Optimizer, progress: Any
     ) -> None:
         """Keep this step, and only then let go of those before it."""
-        fresh = self.folder / "fresh"
+        fresh = self.folder / f"fresh-{os.getpid()}"  # whoever is taken for dead may write still
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         save_file({name: _kept(weight) for name, weight in weights}, fresh / WEIGHTS)
         save_file(_flat(optimiser, weights), fresh / OPTIMISER)
         written = {"facts": dict(self.facts), "step": step, "progress": progress}
-        _write(fresh / PROGRESS, json.dumps(written).encode())
+        (fresh / PROGRESS).write_text(json.dumps(written))
         _synced(fresh)
         kept = self.folder / f"step-{step:08d}"
         shutil.rmtree(kept, ignore_errors=True)
@@ -80,7 +80,7 @@ class Savepoints:
 
     def save_best(self, weights: Named) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = self.folder / f"{BEST}.fresh"
+        fresh = self.folder / f"{BEST}-{os.getpid()}"
         save_file({name: _kept(weight) for name, weight in weights}, fresh)
         fresh.replace(self.folder / BEST)
 
@@ -122,10 +122,6 @@ def _fill(optimiser: torch.optim.Optimizer, weights: Named, found: Mapping[str, 
         # how many steps it took stays on the CPU, as torch has it
         own = value if part == "step" else value.to(weight.device)
         optimiser.state[weight][part] = own
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _synced(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Fine-tuned ensembles in the product: planned, trained member by member, registered, scored with;
 paused, cancelled, taken over, diverged and started again."""
 
+import io
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from annotations.models import Dataset, Verdict
 from curator.lib import work
 from curator.lib.refusals import Refusal
 from curator.lib.work import Work
-from scoring import checkpoints, device_tasks, launch, shards, slicing, tasks
+from scoring import checkpoints, device_tasks, launch, responses, shards, slicing, tasks
 from scoring.core import recipes
 from scoring.core.bags import Bag, in_bag
 from scoring.core.recipes import Recipe
@@ -333,6 +335,37 @@ def test_all_members_learn_the_labels_of_the_same_moment(
         row.refresh_from_db()
         directions.append(row.found["labels_digest"])
     assert directions[0] == directions[1]
+
+
+def test_a_model_meta_learns_from_responses_of_a_file(thirty: Dataset, base: Path) -> None:
+    row = {"prompt": "Why?", "responses": ["So.", "Because it is so.", "No idea."]}
+    short = {"prompt": "What?", "responses": ["That.", "This."]}
+    lines = [json.dumps({**row, "prompt": f"Why {i}?"}) for i in range(6)] + [json.dumps(short)]
+    found, _ = responses.store(
+        dataset=thirty, file=io.BytesIO("\n".join(lines).encode()), name="sampled", by=None
+    )
+    written = recipes.as_json(recipe_on(base))
+    recipe = recipes.parse({**written, "meta": {"step": 0.1, "prompts": 2, "responses": 3}})
+    run = launch.start_training(
+        dataset=thirty, name="meta", by=None, members=2, recipe=recipe, responses=found
+    )
+    tasks.plan_training(run_id=run.pk)
+    for member in run.member_trainings.all():
+        device_tasks.finetune_member(member_id=member.pk)
+    device_tasks.fit_ensemble(run_id=run.pk)
+    run.refresh_from_db()
+    assert run.status == Work.Status.DONE, run.problem
+    assert {member.card["responses"] for member in run.ensemble.members.all()} == {found.pk}
+
+
+def test_what_the_model_cannot_read_whole_is_told(dataset: Dataset, base: Path) -> None:
+    long = "A very long question indeed. " * 20
+    rows = [factories.row(i, label="ab"[i % 2], prompt=f"{i} {long}") for i in range(28)]
+    factories.imported(dataset, rows)
+    ensemble = trained(dataset, recipe_on(base))
+    warnings_said = ensemble.training.summary["warnings"]
+    assert any("longer than the model reads" in sentence for sentence in warnings_said)
+    assert ensemble.members.get(position=0).card["truncated"] == 28
 
 
 def test_a_base_elsewhere_on_the_machine_is_refused_from_the_browser(

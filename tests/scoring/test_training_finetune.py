@@ -19,6 +19,7 @@ from scoring.core.recipes import Recipe
 from scoring.core.targets import targets
 from scoring.engine import checkpoints
 from scoring.engine.conversations import Conversations, ReadPair, Text
+from scoring.engine.devices import DeviceLost
 from scoring.engine.folders import ModelUnavailable
 from scoring.engine.padded import PaddedModel
 from scoring.training import learners, side_by_side
@@ -285,6 +286,17 @@ def test_less_goes_through_at_once_where_memory_is_short(
     monkeypatch.setattr(Learner, "see", lambda *_, **__: scarce_always())
     with pytest.raises(Refusal, match="does not hold a pair"):
         tuned(recipe_of(ADAPTER, base), tmp_path / "other")
+
+
+def test_a_device_that_no_longer_answers_is_told_from_a_text_at_fault(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    monkeypatch.setattr(Learner, "see", gone)
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        tuned(recipe_of(ADAPTER, base), tmp_path / "state")
 
 
 def scarce_always() -> None:
