@@ -108,6 +108,10 @@ class Command(CuratorCommand):
 
 
 def describe(run: TrainingRun) -> tuple[float, str]:
+    if run.ensemble.is_fine_tuned:
+        members = list(run.member_trainings.all())
+        done = sum(member.is_over for member in members)
+        return run.share_done, f"fine-tuning: {done} of {len(members)} members done"
     if run.steps_total:
         return (
             run.steps_done / run.steps_total,
