@@ -33,9 +33,12 @@ Rows = npt.NDArray[np.int32]
 Members = npt.NDArray[np.int64]
 OnLook = Callable[[Point], None]
 
+# main directions that are read: the rest costs as much again, and nothing more was found in it
+COMPONENTS = 256
 MOMENTUM, MEMORY, LEAST_ROOT = 0.9, 0.999, 1e-8  # of AdamW
 DECAYING = ("inner", "outer")
 FEWEST_TRUSTED = 50  # outside a bag, to stop by them and not by the labels
+LEAST_SCALE = 1e-6
 AT_ONCE = 1 << 22  # numbers that a pass over all pairs holds at a time
 HEARD_EVERY = 50  # batches between two signs of life
 FIGURES = (
@@ -96,7 +99,7 @@ def train(
         margins=record.margins,
         penalty=None,
         slices=Slices.none(),
-        loss=math.nan if bag.all() else out_of_bag_loss(record.margins, bag),
+        loss=record.out_of_bag_loss,
         curve=curves.thinned(record.points),
         warnings=[warning] if warning else [],
         area_margins=record.area_margins,
@@ -141,12 +144,15 @@ class _Lesson:
         used = targets.used
         weight = targets.weight / max(float(targets.weight[used].mean()), 1e-12)
         known = np.zeros(len(bag), dtype=np.float32) if trusted is None else trusted
-        components = pairs.projected_a.shape[1]
+        a, b = (
+            torch.from_numpy(of)[:, :COMPONENTS] for of in (pairs.projected_a, pairs.projected_b)
+        )
+        size = math.hypot(*(float(torch.linalg.vector_norm(of)) for of in (a, b)))
         return cls(
             recipe=recipe,
-            a=torch.from_numpy(pairs.projected_a),
-            b=torch.from_numpy(pairs.projected_b),
-            scale=math.sqrt(max(pairs.norm / components, 1e-12)),
+            a=a,
+            b=b,
+            scale=max(size / math.sqrt(max(a.numel() + b.numel(), 1)), LEAST_SCALE),
             labels=pairs.labels,
             direction=_tensor(targets.direction),
             probability=_tensor(targets.probability),
@@ -159,7 +165,7 @@ class _Lesson:
             outside=~bag & used[:, None],
             trusted=known,
             trusted_outside=~bag & (known != 0)[:, None],
-            responses=None if responses is None else torch.from_numpy(responses),
+            responses=None if responses is None else torch.from_numpy(responses)[:, :, :COMPONENTS],
         )
 
     @property
@@ -523,8 +529,8 @@ class _Record:
     def __init__(self, lesson: _Lesson) -> None:
         count, members = lesson.outside.shape
         self.points: list[Point] = []
-        self.margins = np.zeros((count, members), dtype=np.float32)
         self._lesson = lesson
+        self._towards_a = np.zeros((count, members), dtype=np.float32)
         self._areas = np.zeros((count, members), dtype=np.float32)
         self._epochs = np.zeros(members)
         self._start = np.zeros(members)
@@ -532,6 +538,24 @@ class _Record:
         self._since = np.zeros(members, dtype=np.int64)
         self._best: list[dict[str, Floats]] = [{} for _ in range(members)]
         self._figures = {name: np.full(members, np.nan) for name in FIGURES}
+
+    @property
+    def margins(self) -> Floats:
+        """Margins (n, members) of the labels, by each member at its best."""
+        return self._lesson.labels[:, None] * self._towards_a
+
+    @property
+    def out_of_bag_loss(self) -> float:
+        """The ensemble's, of what the pairs teach; not a number where nothing is outside."""
+        lesson, used = self._lesson, self._lesson.weight.numpy() > 0
+        if not lesson.outside.any():
+            return math.nan
+        direction = lesson.direction.numpy()[used, None]
+        return out_of_bag_loss(
+            direction * self._towards_a[used],
+            ~lesson.outside[used],
+            probabilities=lesson.probability.numpy()[used].astype(np.float64),
+        )
 
     @property
     def area_margins(self) -> Floats:
@@ -550,7 +574,7 @@ class _Record:
             own_a, own_b = a[:, place].astype(np.float64), b[:, place].astype(np.float64)
             self._note(member, learnt.loss[place], learnt.accuracy[place], own_a, own_b)
             if self._is_better(member):
-                self.margins[:, member] = self._lesson.labels * (a[:, place] - b[:, place])
+                self._towards_a[:, member] = a[:, place] - b[:, place]
                 self._best[member] = {
                     name: tensor[place].detach().numpy().copy()
                     for name, tensor in stack.parameters.items()
@@ -569,7 +593,7 @@ class _Record:
         """The member at its best, on the scaled features themselves."""
         best = self._best[member]
         inner = best["inner"] / np.float32(self._lesson.scale)
-        weights = np.asarray(inner.T @ space.directions.T, dtype=np.float32)
+        weights = np.asarray(inner.T @ space.directions[:, : len(inner)].T, dtype=np.float32)
         return HiddenHead(
             scaling=space.scaling,
             weights=weights[:-1],
