@@ -18,7 +18,7 @@ from scoring.core import recipes
 from scoring.core.bags import bags
 from scoring.core.experiments import fold_of
 from scoring.core.recipes import PRESETS, Recipe
-from scoring.experiments import trusted
+from scoring.experiments import leaks, trusted
 from scoring.experiments.trusted import Trusted
 from scoring.models import Arm, Experiment, ResponseSet, Trial
 
@@ -125,7 +125,7 @@ def plan(design: Design, *, by: User | None) -> Experiment:
         evaluated_on=design.evaluated_on,
         responses=design.responses,
         truths={str(pk): truth for pk, truth in found.truths.items()},
-        warnings=found.warnings,
+        warnings=[*found.warnings, *_leaks(design)],
         last_decision=decisions.aggregate(last=Max("pk"))["last"] or 0,
         planned_at=timezone.now(),
         created_by=by,
@@ -225,6 +225,16 @@ def _check_is_new(dataset: Dataset, other: Dataset) -> None:
             f"{'prompt' if groups == 1 else 'prompts'} ({count:,} pairs), such as "
             f"“{_beginning(example.prompt)}”."
         )
+
+
+def _leaks(design: Design) -> list[str]:
+    """Where other pairs judge than those that the arms' labels are of, nothing leaks."""
+    if design.evaluated_on is not None:
+        return []
+    said = [
+        leaks.warning(design.dataset, arm.name, arm.labels, arm.snapshot) for arm in design.arms
+    ]
+    return [each for each in said if each is not None]
 
 
 def _beginning(prompt: list[dict[str, Any]]) -> str:

@@ -383,6 +383,27 @@ def test_trusted_pairs_that_were_chosen_for_their_flag_are_told_of(noisy: Datase
     assert "100% of the trusted pairs are flagged as likely flipped, and 10%" in warning
 
 
+def test_a_policy_that_went_by_models_which_know_the_held_out_pairs_is_told_of(
+    noisy: Dataset, casey: User, design: Designer
+) -> None:
+    """Who decided by hand knows nothing of held-out labels, and another dataset's pairs are new."""
+    factories.scored(factories.trained(noisy, design.backbone))
+    first = noisy.pairs.order_by("pk")[0]
+    decisions.decide(pair=first, verdict=Verdict.FLIP, by=casey, based_on=None)
+    by_hand = ArmPlan("by hand", Arm.Labels.NOW)
+    assert launching.start(design(noisy, [RAW, by_hand]), by=None).warnings == []
+    count = sum(factories.applied(noisy, "paper-flip-bottom-10").counts.values())
+    cleaned = freezing.freeze(dataset=noisy, by=casey)
+    arms = [RAW, ArmPlan("by policy", Arm.Labels.SNAPSHOT, cleaned)]
+    (warning,) = launching.start(design(noisy, arms, name="again"), by=None).warnings
+    assert warning.startswith(f"Policies decided {count} labels of by policy by scores of models")
+    other = factories.dataset("other", curators=[casey])
+    factories.imported(other, rows(40, prefix="other", wrong=set()))
+    answers = truth(40, prefix="other", wrong=set())
+    elsewhere = design(noisy, arms, name="elsewhere", evaluated_on=other, truth=answers)
+    assert launching.start(elsewhere, by=None).warnings == []
+
+
 def test_trials_that_nobody_took_up_are_rung_for(
     noisy: Dataset, monkeypatch: pytest.MonkeyPatch, design: Designer
 ) -> None:
