@@ -30,29 +30,26 @@ from scoring.core.calibration import log_sigmoid
 from scoring.core.recipes import PRESETS, Recipe, parse
 from scoring.core.targets import Measured
 
-LOWEST, LOWEST_FIFTH = {"percentile": [0, 0.1]}, {"percentile": [0, 0.2]}
+LOWEST = {"percentile": [0, 0.1]}
 
 
 def _recipe(name: str, *treatments: Mapping[str, object], **parts: object) -> Recipe:
     return parse({"name": name, "treatments": list(treatments), **parts})
 
 
+FLIPPED_TENTH, SOFTENED_TENTH = "flip the lowest tenth", "soften the lowest tenth"
 BOTTOM = {
-    "plain": PRESETS["plain"],
-    "flip lowest 10 %": PRESETS["flip the lowest tenth"],
-    "soften lowest 10 %": _recipe("soften", {"when": LOWEST, "then": {"alpha": 0.4}}),
-    "drop lowest 10 %": _recipe("drop", {"when": LOWEST, "then": {"drop": True}}),
-    "flip lowest 20 %": _recipe("flip", {"when": LOWEST_FIFTH, "then": {"flip": True}}),
-    "drop lowest 20 %": PRESETS["drop the lowest fifth"],
+    FLIPPED_TENTH: PRESETS[FLIPPED_TENTH],
+    SOFTENED_TENTH: _recipe(SOFTENED_TENTH, {"when": LOWEST, "then": {"alpha": 0.4}}),
 }
-ARMS = {
+ARMS = BOTTOM | {
     name: PRESETS[name]
     for name in (
-        *("plain", "adaptive margin", "soft labels", "soft labels + margin"),
-        *("flip the lowest tenth", "flip + margin", "calibrated labels"),
+        *("drop the lowest fifth", "adaptive margin", "soft labels", "soft labels + margin"),
+        *("flip + margin", "calibrated labels"),
     )
 }
-CLEANED = ("soft labels", "soft labels + margin", "flip the lowest tenth", "flip + margin")
+CLEANED = ("soft labels", "soft labels + margin", FLIPPED_TENTH, "flip + margin")
 EVERYTHING: Mapping[str, object] = {}
 HIDDEN = {
     "model": {"kind": "hidden"},
@@ -70,27 +67,38 @@ DOUBTED, WEAK, STRONG_ONES = 0.4, "lowest 40 %", "others"
 VANISHED = 0.02  # mean loss of the labels learnt from, below which it has gone to 0
 
 
-def bottom(taught: Sequence[Taught], title: str, judges: Sequence[str]) -> Table:
-    """Accuracy after treating the weakest labels in several ways."""
-    table = Table(title, "treatment")
-    for one in taught:
-        say(f"  the weakest labels of seed {one.scene.seed}")
-        measured = one.measured()
+def treatments(planted: Sequence[Taught], as_they_are: Sequence[Taught]) -> list[Finding]:
+    """Figures 5, 8, 25, 27 and 28: every treatment with a fifth of the labels planted wrong, and
+    those of the weakest tenth on the labels as they are."""
+    table = Table("A fifth of the labels planted wrong", "treatment")
+    real = Table("Labels as they are; trusted is GPT-3.5", "treatment")
+    places = Table("Gain over plain on trusted labels", "treatment")
+    for one, untouched in zip(planted, as_they_are, strict=True):
+        say(f"  treatments of seed {one.scene.seed}")
+        measured, plain = one.measured(), taught_on(one.scene)
+        _judge(table, "plain", plain)
+        for name, recipe in ARMS.items():
+            arm = taught_on(one.scene, recipe, measured=measured)
+            _judge(table, name, arm)
+            _by_place(places, name, plain, arm)
+        measured = untouched.measured()
+        _judge(real, "plain", taught_on(untouched.scene))
         for name, recipe in BOTTOM.items():
-            found = taught_on(one.scene, recipe, measured=measured).accuracies()
-            for kind in judges:
-                table.add(f"{kind} labels", name, found[kind])
-    return table
+            _judge(real, name, taught_on(untouched.scene, recipe, measured=measured))
+    return [_weakest_tenth(table, real), _judged_by(table), _gains_by_place(places)]
 
 
-def flipping(planted: Sequence[Taught], as_they_are: Sequence[Taught]) -> Finding:
+def _judge(table: Table, name: str, taught: Taught) -> None:
+    for kind, value in taught.accuracies().items():
+        table.add(f"{kind} labels", name, value)
+
+
+def _weakest_tenth(table: Table, real: Table) -> Finding:
     """Figures 5 and 25: flip or soften the weakest tenth."""
-    table = bottom(planted, "A fifth of the labels planted wrong", (RAW, TRUSTED, AGREEING))
-    real = bottom(as_they_are, "Labels as they are; trusted is GPT-3.5", (RAW, TRUSTED, AGREEING))
-    flips = table.gains("trusted labels", "flip lowest 10 %", "plain")
-    soft = table.gains("trusted labels", "soften lowest 10 %", "plain")
+    flips = table.gains("trusted labels", FLIPPED_TENTH, "plain")
+    soft = table.gains("trusted labels", SOFTENED_TENTH, "plain")
     apart = [one - other for one, other in zip(flips, soft, strict=True)]
-    on_real = real.gains("trusted labels", "flip lowest 10 %", "plain")
+    on_real = real.gains("trusted labels", FLIPPED_TENTH, "plain")
     return Finding(
         "5 and 25",
         "Does treating the weakest tenth of the labels help?",
@@ -100,33 +108,8 @@ def flipping(planted: Sequence[Taught], as_they_are: Sequence[Taught]) -> Findin
         f"{said(flips)}, softening by {said(soft)}; flipping over softening {said(apart)}. On "
         f"labels as they are, judged by GPT-3.5, flipping changes it by {said(on_real)}.",
         all_of(is_gain(flips), is_gain(soft)),
-        [table, real],
+        [real],
     )
-
-
-def three_sets(taught: Sequence[Taught]) -> list[Finding]:
-    """Figures 8, 27 and 28: the same arms judged by three kinds of validation labels, and where
-    the gains sit."""
-    table = Table("Accuracy on three kinds of validation labels", "arm")
-    places = Table(
-        "Gain over plain on trusted labels, by where the plain ensemble puts the validation label",
-        "arm",
-    )
-    for one in taught:
-        say(f"  the three validation sets of seed {one.scene.seed}")
-        measured = one.measured()
-        plain = taught_on(one.scene)
-        by_arm = {"plain": plain} | {
-            name: taught_on(one.scene, recipe, measured=measured)
-            for name, recipe in ARMS.items()
-            if name != "plain"
-        }
-        for name, arm in by_arm.items():
-            for kind, value in arm.accuracies().items():
-                table.add(f"{kind} labels", name, value)
-            if name != "plain":
-                _by_place(places, name, plain, arm)
-    return [_judged_by(table), _gains_by_place(places)]
 
 
 def _by_place(table: Table, name: str, plain: Taught, arm: Taught) -> None:
