@@ -5,8 +5,10 @@ tell.
 
 A share of the labels of real pairs is flipped before they are imported; the product's own commands
 train, score, apply a policy and freeze, for one policy after the other; then one experiment
-compares all snapshots with the labels as imported, on what the labels said before. Where
-CURATOR_BENCH_CACHE names a folder of embeddings, they are taken from there.
+compares all snapshots with the labels as imported, on what the labels said before. The ensemble
+that a policy went by has learnt held-out labels too, so a second experiment does the same by
+recipes, whose flags are measured in each trial without what is held out: that is the honest answer.
+Where CURATOR_BENCH_CACHE names a folder of embeddings, they are taken from there.
 """
 
 import json
@@ -28,6 +30,12 @@ from benchmarks.reporting import Report, Row, options_of, say
 HH = Case("hh-rlhf", DATA / "pairs" / "hh_rlhf.jsonl.gz")
 VICUNA = Case("vicuna80", DATA / "pairs" / "vicuna80.jsonl.gz")
 POLICIES = ("conservative", "remove-suspects", "paper-flip-bottom-10")
+# what these policies do, as recipes
+FLAGGED = {
+    "soften flagged": {"probability": "calibrated"},
+    "drop flagged": {"drop": True},
+    "flip flagged": {"flip": True},
+}
 RATES = (0.2, 0.3, 0.4)
 SEEDS, FOLDS = 5, 5
 LONGEST = 120.0  # seconds for 4 arms of 5 seeds on 5,797 pairs, embeddings cached
@@ -84,20 +92,33 @@ def figures(
         snapshot = curator.run("snapshot", planted.slug).found
         arms += ["--arm", f"{policy}=snapshot:{snapshot['number']}"]
         curator.run("undo", batch["batch"])
-    asked = ("experiment", planted.slug, *arms, "--truth", planted.truth)
-    found = curator.run(*asked, "--seeds", seeds, "--folds", FOLDS).found
-    say(f"  {found['verdict']}")
-    return rows(case, rate, found, decided)
+    inside = ["--arm", "raw labels=source"]
+    for name, then in FLAGGED.items():
+        recipe = curator.home / f"{name.replace(' ', '-')}.json"
+        treatment = {"when": {"flag": "flipped"}, "then": then}
+        recipe.write_text(json.dumps({"name": name, "treatments": [treatment]}))
+        inside += ["--arm", f"{name}=source@{recipe}"]
+    judged_by = ("--truth", planted.truth, "--seeds", seeds, "--folds", FOLDS)
+    made = []
+    for chosen, how in ((arms, "snapshots"), (inside, "flags measured outside the fold")):
+        found = curator.run("experiment", planted.slug, *chosen, *judged_by).found
+        say(f"  {how}: {found['verdict']}")
+        made += rows(case, rate, found, decided, how)
+    return made
 
 
 def rows(
-    case: Case, rate: float, found: Mapping[str, Any], decided: Mapping[str, Mapping[str, int]]
+    case: Case,
+    rate: float,
+    found: Mapping[str, Any],
+    decided: Mapping[str, Mapping[str, int]],
+    how: str,
 ) -> list[Row]:
     """Accuracy on the labels of before, in points; a difference counts where its interval leaves
     out nought."""
     raw, *cleaned = found["arms"]
     differences = {each["arm"]: each for each in found["differences"] if each["on"] == "trusted"}
-    at = f"{case.name}, {rate:.0%} flipped"
+    at = f"{case.name}, {rate:.0%} flipped, {how}"
     made = [
         Row(
             f"{at}: seconds of the experiment",
@@ -118,7 +139,8 @@ def rows(
         difference = differences[arm["name"]]
         low, high = 100 * difference["low"], 100 * difference["high"]
         told = "better" if low > 0 else "worse" if high < 0 else "no difference can be told"
-        counts = ", ".join(f"{verdict} {n:,}" for verdict, n in decided[arm["name"]].items())
+        did = decided.get(arm["name"], {})
+        counts = "".join(f"; {verdict} {n:,}" for verdict, n in did.items())
         made.append(
             Row(
                 f"  {arm['name']}",
@@ -126,7 +148,7 @@ def rows(
                 baseline=raw["accuracy"]["trusted"]["estimate"],
                 note=f"{100 * difference['estimate']:+.2f} points ({low:+.2f} to {high:+.2f}): "
                 f"{told}; Brier {arm['brier']['estimate']:.4f} for "
-                f"{raw['brier']['estimate']:.4f}; {counts}",
+                f"{raw['brier']['estimate']:.4f}{counts}",
             )
         )
     return made

@@ -167,7 +167,7 @@ def test_held_out_labels_reach_no_training(noisy: Dataset, design: Designer) -> 
     again = design(noisy, arms, seeds=1, name="turned")
     second = worked_off(launching.start(again, by=None))
     margins = [
-        [bytes(trial.margins) for trial in Trial.objects.filter(arm__experiment=of).order_by("pk")]
+        [bytes(trial.margins or b"") for trial in Trial.objects.filter(arm__experiment=of).order_by("pk")]
         for of in (first, second)
     ]
     assert margins[0] == margins[1]
@@ -180,7 +180,7 @@ def test_every_arm_is_asked_of_the_same_pairs_and_every_prompt_in_one_fold(
     experiment = worked_off(launching.start(design(noisy, [RAW, twin], seeds=3), by=None))
     asked: dict[int, set[bytes]] = {}
     for trial in Trial.objects.filter(arm__experiment=experiment):
-        asked.setdefault(trial.fold, set()).add(bytes(trial.pair_ids))
+        asked.setdefault(trial.fold, set()).add(bytes(trial.pair_ids or b""))
     assert all(len(of) == 1 for of in asked.values())
     ids = np.concatenate([np.frombuffer(next(iter(of)), dtype=np.int64) for of in asked.values()])
     assert sorted(ids.tolist()) == sorted(noisy.pairs.values_list("pk", flat=True))
@@ -410,7 +410,12 @@ def test_trials_that_nobody_took_up_are_rung_for(
     twin = ArmPlan("twin", Arm.Labels.SOURCE)
     experiment = launching.start(design(noisy, [RAW, twin], seeds=1), by=None)
     rung: list[tuple[str, dict[str, int]]] = []
-    monkeypatch.setattr(steps, "ring", lambda task, **of: rung.append((task, of)) or True)
+
+    def ring(task: str, **of: int) -> bool:
+        rung.append((task, of))
+        return True
+
+    monkeypatch.setattr(steps, "ring", ring)
     monkeypatch.setattr(steps, "is_quiet", lambda queue: True)
     trials = Trial.objects.filter(arm__experiment=experiment)
     steps.sweep()
