@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from scoring.core import calibration, strength
 from scoring.core.bags import bags, in_bag
 from scoring.engine import surface
-from scoring.engine.heads import Slices, rewards
+from scoring.engine.heads import Head, Slices, rewards
 from scoring.training import heads
 from scoring.training.heads import Space, Trained, TrainingPairs
 
@@ -82,8 +82,14 @@ class Made:
         return np.asarray((a - b) * self.pairs.labels[:, None])
 
 
+def linear(trained: Trained) -> list[Head]:
+    heads_of = [head for head in trained.heads if isinstance(head, Head)]
+    assert len(heads_of) == len(trained.heads)
+    return heads_of
+
+
 def weights(trained: Trained) -> Floats:
-    return np.stack([head.weights for head in trained.heads])
+    return np.stack([head.weights for head in linear(trained)])
 
 
 def two_slices(count: int) -> tuple[Slices, list[str]]:
@@ -130,7 +136,7 @@ def test_flipping_every_label_negates_every_weight_and_keeps_the_margins() -> No
     one, other = made.train(), made.train(labels=-made.pairs.labels)
     np.testing.assert_allclose(weights(other), -weights(one), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(other.margins, one.margins, rtol=1e-4, atol=1e-4)
-    for flipped, head in zip(other.heads, one.heads, strict=True):
+    for flipped, head in zip(linear(other), linear(one), strict=True):
         np.testing.assert_allclose(
             flipped.effects.values, -head.effects.values, rtol=1e-4, atol=1e-5
         )
@@ -164,7 +170,7 @@ def test_stored_heads_give_the_margins_that_training_saw(sliced: bool, repeated:
     )
     trained = made.train()
     assert bool(trained.slices.names) == sliced
-    assert all(len(head.effects.keys) == (1 if repeated else 0) for head in trained.heads)
+    assert all(len(head.effects.keys) == (1 if repeated else 0) for head in linear(trained))
     np.testing.assert_allclose(
         made.margins_by_reward(trained), trained.margins, rtol=1e-3, atol=1e-3
     )
@@ -222,7 +228,7 @@ def test_the_effect_of_a_response_is_penalised_as_a_feature_of_its_own(
     ridge = 0.3 / 4.0 * np.square(made.pairs.differences[held]).sum() / WIDTH
     other = LogisticRegression(C=1.0 / ridge, fit_intercept=False, tol=1e-10, max_iter=5000)
     expected = gain * other.fit(x[held], made.pairs.labels[held]).coef_[0, -1]
-    effects = made.train().heads[0].effects
+    effects = linear(made.train())[0].effects
     assert effects.keys.tolist() == [0]
     assert abs(expected) > 0.01
     assert effects.values[0] == pytest.approx(expected, rel=0.02)
@@ -239,7 +245,7 @@ def test_a_member_does_not_know_the_labels_outside_its_bag(
     labels = np.where(made.bag[:, 0], made.pairs.labels, -made.pairs.labels)
     other = made.train(labels=labels)
     np.testing.assert_allclose(weights(other)[0], weights(trained)[0], rtol=1e-5, atol=1e-6)
-    effects = [one.heads[0].effects.values for one in (trained, other)]
+    effects = [linear(one)[0].effects.values for one in (trained, other)]
     np.testing.assert_allclose(effects[1], effects[0], rtol=1e-5)
     assert np.abs(weights(other)[1] + weights(trained)[1]).max() < 1e-4  # it saw only those
 
