@@ -63,6 +63,7 @@ def fit(run: TrainingRun) -> None:
     own_bags = bags_of(ensemble)
     bag = in_bag(units_of(labelled, own_bags), own_bags)
     check_bags(bag, taught)
+    run.curve = []  # of an attempt that was lost, maybe
     trained = teach(
         pairs,
         bag,
@@ -71,7 +72,7 @@ def fit(run: TrainingRun) -> None:
         slices=slices,
         seed=ensemble.recipe["seed"],
         responses=_sampled(ensemble, recipe, space, backbone, run),
-        trusted=trusted(labelled, ensemble.dataset),
+        trusted=trusted(labelled, ensemble.dataset) if recipe.model.kind == HIDDEN else None,
         on_step=lambda done, total: work.renew(run, steps_done=done, steps_total=total),
         on_look=lambda point: _look(run, point),
     )
