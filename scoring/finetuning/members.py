@@ -2,6 +2,7 @@
 together. Runs on the device."""
 
 import gc
+import hashlib
 import logging
 import shutil
 import time
@@ -285,12 +286,18 @@ def _alone(learner: Learner, prompt: Any, response: Any) -> Text | None:
 
 
 def _digest_of(lesson: Lesson) -> str:
-    """Names what is learnt, so that nobody goes on with something else."""
-    taught = lesson.targets
-    arrays = [lesson.texts.tokens, lesson.learns, taught.direction, taught.probability]
-    arrays += [taught.margin, taught.weight, lesson.labels, lesson.trusted]
-    own = [digests.of_bytes(np.ascontiguousarray(each).tobytes()) for each in arrays]
-    return digests.of_value(own)
+    """Names what is learnt, so that nobody goes on with something else. By what it is judged may
+    change meanwhile: people go on deciding."""
+    learnt = np.flatnonzero(lesson.learns)
+    read = hashlib.sha256()
+    for some in batches(learnt.tolist(), CHUNK):
+        for text in lesson.texts_of(np.array(some)):
+            read.update(text.key)
+    taught = lesson.targets.of(learnt)
+    arrays = (taught.direction, taught.probability, taught.margin, taught.weight)
+    return digests.of_value(
+        [read.hexdigest(), *(digests.of_bytes(each.tobytes()) for each in arrays)]
+    )
 
 
 # --- While it goes on -----------------------------------------------------------------------------

@@ -148,8 +148,9 @@ class _Training:
             raise Refusal("The recipe meta-learns from sampled responses: name a file of them.")
         device = self.accelerator.device
         learner.model.to(device)
-        checkpoints = pace.checkpoint_gradients
-        if device.type == "cuda" if checkpoints is None else checkpoints:
+        wanted = pace.checkpoint_gradients
+        wanted = device.type == "cuda" if wanted is None else wanted
+        if wanted and learner.classifier.supports_gradient_checkpointing:
             learner.classifier.activation_checkpointing_enable({"use_reentrant": False})
         self.budget = pace.part_tokens or PART_TOKENS[device.type]
         self.named = [*learner.learning(), *self._prototypes(device)]

@@ -27,7 +27,7 @@ from scoring.engine.checkpoints import (
     squeezes,
     tokenizer_in,
 )
-from scoring.engine.conversations import Reader, Text
+from scoring.engine.conversations import TEMPLATE_ERRORS, Reader, Text
 from scoring.engine.folders import (
     ModelUnavailable,
     check_folder,
@@ -261,7 +261,12 @@ def _settle_padding(tokenizer: Any, classifier: Any, reader: Reader, reference: 
     named = [tokenizer.pad_token_id, config.pad_token_id]
     vocabulary = tokenizer.get_vocab()
     spare = [vocabulary[name] for name in SPARE_PADS if name in vocabulary]
-    ends = reader.last_token_of(PROBE)
+    try:
+        ends = reader.last_token_of(PROBE)
+    except TEMPLATE_ERRORS as error:
+        raise ModelUnavailable(
+            f"The chat template of {reference} refuses a question and its answer: {error}"[:300]
+        ) from error
     usable = [
         pad
         for pad in [*named, *spare]

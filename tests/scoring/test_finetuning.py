@@ -219,7 +219,7 @@ def test_a_member_that_diverged_fails_with_the_reason_and_is_trained_anew_alone(
 
 
 def test_a_killed_workers_successor_goes_on_and_ends_with_the_same_model(
-    thirty: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
+    thirty: Dataset, base: Path, casey: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_on(base, epochs=3)
     whole = trained(thirty, recipe, name="whole")
@@ -240,6 +240,8 @@ def test_a_killed_workers_successor_goes_on_and_ends_with_the_same_model(
         device_tasks.finetune_member(member_id=row.pk)
     row.refresh_from_db()
     assert row.status == Work.Status.RUNNING
+    for pair in thirty.pairs.filter(source_preference="a")[:3]:  # people go on meanwhile
+        decisions.decide(pair=pair, verdict=Verdict.FLIP, by=casey, based_on=None)
     past = timezone.now() - timedelta(minutes=5)
     MemberTraining.objects.filter(pk=row.pk).update(lease_expires_at=past)
     assert row.pk in work.due(MemberTraining, unheard=timedelta(0), quiet=False)
