@@ -415,7 +415,7 @@ def _batch(lesson: _Lesson, rows: list[Rows], draws: list[_Draws]) -> _Batch:
     def of(values: Tensor) -> Tensor:
         return values.index_select(0, flat).view(*shape, *values.shape[1:])
 
-    there = torch.from_numpy(counted)
+    there, who = torch.from_numpy(counted), np.asarray(counted.any(axis=1))
     return _Batch(
         a=of(lesson.a),
         b=of(lesson.b),
@@ -424,8 +424,8 @@ def _batch(lesson: _Lesson, rows: list[Rows], draws: list[_Draws]) -> _Batch:
         margin=of(lesson.margin),
         weight=of(lesson.weight) * there,
         counted=there,
-        dropout=_masks(lesson, counted.any(1), draws),
-        sampled=_sampled(lesson, counted.any(1), draws),
+        dropout=_masks(lesson, who, draws),
+        sampled=_sampled(lesson, who, draws),
     )
 
 

@@ -156,10 +156,10 @@ def test_who_is_trained_along_changes_nothing(parts: Mapping[str, Any]) -> None:
     uneven = made.bag.copy()
     uneven[:100, 1] = False  # whose batches are fewer than the others'
     how = recipe(**parts, optimiser={"batch": 32, "patience": 1, "epochs": 4})
-    rest = {"responses": made.responses} if "meta" in parts else {}
-    together = made.train(how, bag=uneven, **rest)
-    two = made.train(how, bag=uneven[:, :2], **rest)
-    alone = made.train(how, bag=uneven[:, :1], **rest)
+    together, two, alone = (
+        made.train(how, bag=uneven[:, :members], responses=made.responses)
+        for members in (MEMBERS, 2, 1)
+    )
     assert_same_heads(two, together)
     assert_same_heads(alone, together)
     np.testing.assert_allclose(two.margins, together.margins[:, :2], rtol=1e-3, atol=1e-4)
