@@ -155,12 +155,12 @@ class MeanAccuracy:
 
 
 def mean_accuracy(ensemble: Ensemble) -> MeanAccuracy:
-    heads = list(ensemble.members.filter(checkpoint=None))
-    if not heads:
+    trained = [member for member in ensemble.members.all() if "in_bag_accuracy" in member.card]
+    if not trained:
         return MeanAccuracy(None, None)
     return MeanAccuracy(
-        fmean(head.out_of_bag_accuracy or 0.0 for head in heads),
-        fmean(head.card["in_bag_accuracy"] for head in heads),
+        fmean(member.out_of_bag_accuracy or 0.0 for member in trained),
+        fmean(member.card["in_bag_accuracy"] for member in trained),
     )
 
 

@@ -93,7 +93,7 @@ def _detail(request: SignedInRequest, ensemble: Ensemble, form: ScoringForm) -> 
         "ensemble": ensemble,
         "training": TrainingRun.objects.filter(ensemble=ensemble).first(),
         "members": members,
-        "has_registered": any(member.checkpoint_id for member in members),
+        "has_registered": any(not member.bag for member in members),
         "mean_accuracy": reports.mean_accuracy(ensemble),
         "can_score": ensemble.is_trained,
         "form": form,

@@ -165,7 +165,7 @@ def test_members_are_asked_of_the_half_that_they_never_saw(thirty: Dataset, base
     assert slicing.positions_of(waves) == [[0, 1]]  # half a margin each is too few for a wave
 
 
-def test_a_member_says_how_it_was_trained(thirty: Dataset, base: Path) -> None:
+def test_a_member_says_how_it_was_trained(thirty: Dataset, base: Path, as_casey: Any) -> None:
     ensemble = trained(thirty, recipe_on(base))
     member = ensemble.members.get(position=0)
     assert member.checkpoint is not None
@@ -180,6 +180,9 @@ def test_a_member_says_how_it_was_trained(thirty: Dataset, base: Path) -> None:
     assert member.out_of_bag_accuracy == row.curve[-1]["held_out_accuracy"]
     assert ensemble.training.share_done == 1.0
     assert not (members.folder_of(ensemble, 0) / "state").exists()
+    page = as_casey.get(f"/datasets/{thirty.slug}/ensembles/{ensemble.name}/").content.decode()
+    assert "half of split 1, by pair" in page
+    assert "it saw no pair" not in page
     other = ensemble.members.get(position=1)
     assert (other.seed, other.digest) != (member.seed, member.digest)
 
