@@ -8,7 +8,15 @@ from annotations import access, permissions
 from annotations.models import Dataset
 from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
-from scoring.models import Checkpoint, Ensemble, Experiment, ScoringRun, TrainingRun
+from scoring.models import (
+    Checkpoint,
+    Ensemble,
+    Experiment,
+    Iteration,
+    ScoringRun,
+    TrainingRecipe,
+    TrainingRun,
+)
 
 
 def ensemble_to_use(user: User, slug: str, name: str) -> Ensemble:
@@ -33,6 +41,22 @@ def experiment_to_watch(user: User, slug: str, experiment_id: int) -> Experiment
     dataset = access.dataset_to_curate(user, slug)
     found = Experiment.objects.select_related("dataset", "evaluated_on", "responses")
     return get_object_or_404(found, dataset=dataset, pk=experiment_id)
+
+
+def iteration_to_watch(user: User, slug: str, iteration_id: int) -> Iteration:
+    dataset = access.dataset_to_curate(user, slug)
+    return get_object_or_404(
+        Iteration.objects.select_related("dataset"), dataset=dataset, pk=iteration_id
+    )
+
+
+def recipe_to_read(user: User, slug: str, recipe_id: int) -> TrainingRecipe:
+    dataset = access.dataset_to_curate(user, slug)
+    return get_object_or_404(
+        TrainingRecipe.objects.select_related("dataset", "created_by"),
+        dataset=dataset,
+        pk=recipe_id,
+    )
 
 
 def run_called(dataset: Dataset, number: int | None) -> ScoringRun:

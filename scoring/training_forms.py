@@ -1,9 +1,8 @@
-"""The forms of the pages about training: recipes, sampled responses, experiments and rounds of
+"""The forms of the pages about training: sampled responses, experiments and rounds of
 pseudo-labels. They check what the user typed; the work is done elsewhere."""
 
-import io
-from collections.abc import Iterator, Mapping
-from typing import IO, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.conf import settings
@@ -19,35 +18,30 @@ from scoring.experiments import planning
 from scoring.experiments.planning import ArmPlan, Design
 from scoring.models import Arm, Experiment, ResponseSet
 
+if TYPE_CHECKING:
+    Upload = UploadedFile[bytes]
+    ModelField = forms.ModelChoiceField[Any]
+else:
+    Upload = UploadedFile
+    ModelField = forms.ModelChoiceField  # takes no type argument at run time
+
 Choices = list[tuple[str, list[tuple[str, str]]]]
 
 SNAPSHOT = "snapshot:"
 MOST_ROWS = planning.MOST_ARMS
 FEWEST_ROWS = 2
+LONGEST_KEY = 18  # digits, of which every database has room for any
 LARGEST_TRUTH = 100_000_000  # bytes
 BACKBONES = [(name, name) for name in settings.BACKBONES]
 
 
-class RecipeForm(forms.Form):
-    """A recipe in YAML or JSON."""
+class RowField(ModelField):
+    """A row to choose by its key: one that no table can hold names none."""
 
-    text = forms.CharField(
-        max_length=recipe_book.LARGEST_FILE,
-        strip=False,
-        widget=forms.Textarea(attrs={"rows": 24, "spellcheck": "false", "class": "code"}),
-        label="The recipe, as YAML or JSON",
-    )
-
-    recipe: Recipe
-
-    def clean_text(self) -> str:
-        """Adds an error for each thing that is wrong."""
-        text: str = self.cleaned_data["text"]
-        problems = recipe_book.problems_in(text)
-        if problems:
-            raise forms.ValidationError(problems)
-        self.recipe = recipe_book.from_text(text)
-        return text
+    def to_python(self, value: Any) -> Any:
+        if len(str(value or "")) > LONGEST_KEY:
+            raise forms.ValidationError("Choose from what is there.")
+        return super().to_python(value)
 
 
 class ResponsesForm(forms.Form):
@@ -171,7 +165,7 @@ class ExperimentForm(forms.Form):
         label="Judged on",
         help_text="Another dataset may not share a prompt with this one.",
     )
-    responses = forms.ModelChoiceField(
+    responses = RowField(
         queryset=ResponseSet.objects.none(),
         required=False,
         empty_label="none",
@@ -235,7 +229,7 @@ class ExperimentForm(forms.Form):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("trusted") != Experiment.Trusted.FILE:
             return cleaned | {"truth": None}
-        file: UploadedFile | None = cleaned.get("truth")
+        file: Upload | None = cleaned.get("truth")
         if file is None:
             if "truth" not in self.errors:
                 self.add_error("truth", "Choose the file, or go by what people decided.")
@@ -298,13 +292,10 @@ def grouped(known: Mapping[str, Recipe]) -> Choices:
     return [(group, names) for group, names in groups.items() if names]
 
 
-def _truth_of(file: UploadedFile) -> dict[str, bool]:
+def _truth_of(file: Upload) -> dict[str, bool]:
     """Raises BadTruth."""
     name = str(file.name)
     if (file.size or 0) > LARGEST_TRUTH:
         raise truths.BadTruth(f"{name} is larger than {LARGEST_TRUTH // 1_000_000} MB.")
-    return truths.truth_in(_lines(cast("IO[bytes]", file.file)), name=name)
-
-
-def _lines(file: IO[bytes]) -> Iterator[str]:
-    yield from io.TextIOWrapper(file, encoding="utf-8", errors="replace")
+    lines = (line.decode("utf-8", errors="replace") for line in file)
+    return truths.truth_in(lines, name=name)

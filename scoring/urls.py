@@ -11,8 +11,11 @@ from scoring.views import (
     datasets,
     ensembles,
     evidence,
+    experiments,
     explore,
+    iterations,
     policies,
+    recipes,
     review,
     rounds,
     similar,
@@ -110,6 +113,28 @@ urlpatterns = [
         "datasets/<slug:slug>/runs/<int:run_id>/compare/<int:other_id>/",
         comparison.detail,
         name="run-compare",
+    ),
+    path("datasets/<slug:slug>/recipes/", recipes.index, name="recipes"),
+    path("datasets/<slug:slug>/recipes/new/", recipes.compose, name="recipe-new"),
+    path("datasets/<slug:slug>/recipes/check/", recipes.check, name="recipe-check"),
+    path("datasets/<slug:slug>/recipes/<int:recipe_id>/", recipes.detail, name="recipe"),
+    path("datasets/<slug:slug>/responses/", recipes.sampled, name="responses"),
+    path("datasets/<slug:slug>/iterations/", iterations.index, name="iterations"),
+    path(
+        "datasets/<slug:slug>/iterations/<int:iteration_id>/cancel/",
+        iterations.cancel,
+        name="iteration-cancel",
+    ),
+    path("datasets/<slug:slug>/experiments/", experiments.index, name="experiments"),
+    path("datasets/<slug:slug>/experiments/new/", experiments.new, name="experiment-new"),
+    *(
+        path(f"datasets/<slug:slug>/experiments/<int:experiment_id>/{rest}", view, name=name)
+        for rest, view, name in (
+            ("", experiments.detail, "experiment"),
+            ("report.json", experiments.report, "experiment-report"),
+            ("cancel/", experiments.cancel, "experiment-cancel"),
+            ("retry/", experiments.retry, "experiment-retry"),
+        )
     ),
     path("datasets/<slug:slug>/activity/", activity.index, name="activity"),
     path(

@@ -82,3 +82,39 @@ def any_open(rows: Any) -> bool:
 def point_at(curve: list[dict[str, float]], share: float) -> dict[str, float]:
     """The point of a review curve at a share reviewed, or the nearest."""
     return min(curve, key=lambda point: abs(point["reviewed"] - share))
+
+
+@register.filter
+def plain_interval(of: dict[str, float] | None) -> str:
+    """{estimate, low, high} -> 0.812 (0.790–0.833); an en dash where there is nothing."""
+    if not of:
+        return "–"
+    low, high = f"{of['low']:.3f}", f"{of['high']:.3f}"
+    return f"{of['estimate']:.3f} ({_span(low, high)})".replace("-", "\u2212")
+
+
+@register.filter
+def points(of: dict[str, float] | None) -> str:
+    """A difference of shares in percentage points: +2.1 (+0.4 to +3.8)."""
+    if not of:
+        return "–"
+    low, high = f"{100 * of['low']:+.1f}", f"{100 * of['high']:+.1f}"
+    return f"{100 * of['estimate']:+.1f} ({low} to {high})".replace("-", "\u2212")
+
+
+@register.filter
+def treated_words(treated: dict[str, int]) -> str:
+    """What a recipe did with the pairs it was given: 12 flipped, 40 softened."""
+    shown = {
+        "flipped": "flipped",
+        "softened": "softened",
+        "with_margin": "with a margin",
+        "weighted": "weighted",
+        "left_out": "left out",
+    }
+    said = [f"{treated[name]:,} {words}" for name, words in shown.items() if treated.get(name)]
+    return ", ".join(said) or "as labelled"
+
+
+def _span(low: str, high: str) -> str:
+    return f"{low} to {high}" if low.startswith("-") else f"{low}–{high}"

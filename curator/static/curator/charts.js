@@ -18,11 +18,14 @@ function coloured(trace) {
   }
   if (meta.band) return { ...trace, fillcolor: colour(`${meta.band}-soft`) };
   const fill = colour(meta.flag ?? meta.colour);
-  if (trace.type === "bar") return { ...trace, marker: { color: fill } };
+  const errors = {};
+  for (const name of ["error_x", "error_y"]) {
+    if (trace[name]) errors[name] = { ...trace[name], color: trace.type === "bar" ? colour("text") : fill };
+  }
+  if (trace.type === "bar") return { ...trace, marker: { color: fill }, ...errors };
   if (meta.flag) return { ...trace, marker: { color: fill, size: 5, opacity: 0.65, symbol: symbols[meta.flag] } };
   const marker = { color: fill, size: 7, symbol: meta.symbol ?? "circle" };
-  const bars = trace.error_y ? { error_y: { ...trace.error_y, color: fill } } : {};
-  return { ...trace, marker, line: { color: fill, width: 2, ...trace.line }, ...bars };
+  return { ...trace, marker, line: { color: fill, width: 2, ...trace.line }, ...errors };
 }
 
 function themed(figure) {
