@@ -74,7 +74,10 @@ def found(*, is_quick: bool) -> Iterator[Finding]:
         lambda: [paper_learning.separability(real[:FEWER])],
         lambda: [
             paper_learning.spreading(
-                real[:FEWER], paper_learning.sampled_responses(QUICK_PROMPTS if is_quick else None)
+                real[:FEWER],
+                paper_learning.sampled_responses(
+                    QUICK_PROMPTS if is_quick else paper_learning.PROMPTS
+                ),
             )
         ],
     ]

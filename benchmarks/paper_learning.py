@@ -40,6 +40,7 @@ from scoring.engine.texts import prompt_text
 Features = npt.NDArray[np.float32]
 
 SAMPLED = DATA / "pairs" / "arena_bench.multi.jsonl.gz"
+PROMPTS = 120
 RESPONSES = 8  # of a prompt, by as many models
 STEPS = (0.0, 0.1, 1.0)  # of MetaRM's ascent
 COUPLE = 2  # members: one for each half of the labels
@@ -256,7 +257,7 @@ def _inflates(table: Table, warned: Sequence[bool]) -> Finding:
     )
 
 
-def sampled_responses(most: int | None = None) -> Features:
+def sampled_responses(most: int = PROMPTS) -> Features:
     """Features (prompts, RESPONSES, width) of answers to prompts by so many models each."""
     with gzip.open(SAMPLED, "rt", encoding="utf-8") as source:
         rows = [json.loads(line) for line in source][:most]
