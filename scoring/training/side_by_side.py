@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 JOB, LESSON, RESULT, STOP = "job.json", "lesson.safetensors", "result.safetensors", "stop"
 SAID = "curator: "  # what a line for the worker begins with, among those of libraries
+LONGEST_END = 60.0  # seconds, from the last word of the processes to their end
 ERRORS = {"Diverged": Diverged, "Refusal": Refusal}
 
 
@@ -115,6 +116,9 @@ def _followed(
                     on_step(said["step"], said["total"])
                 if should_stop is not None and should_stop():
                     (folder / STOP).touch()
+        except BaseException:
+            process.terminate()  # the launcher ends its processes: the device is free at once
+            raise
         finally:
             _end(process)
     raise RuntimeError(f"The training's processes ended with status {process.returncode}.")
@@ -128,16 +132,11 @@ def _heard(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """See the processes off: those that said their last word end by themselves, others are told
-    to."""
+    """See the processes off, which have said their last word or were told to end."""
     try:
-        process.wait(timeout=30 if process.poll() is None else 0)
+        process.wait(timeout=LONGEST_END)
     except subprocess.TimeoutExpired:
-        process.terminate()  # the launcher ends its processes
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.kill()
 
 
 # --- One of the processes -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 
 from curator.demo import PAIRS as DEMO
 from curator.lib.refusals import Refusal
+from curator.lib.work import LeaseLost
 from scoring.core import recipes
 from scoring.core.curves import Point
 from scoring.core.recipes import Recipe
@@ -459,3 +460,23 @@ def test_processes_that_diverge_say_so_in_the_worker(base: Path, tmp_path: Path)
             savepoints=Savepoints(tmp_path / "state", {}),
             processes=2,
         )
+
+
+def test_processes_end_with_the_worker_that_lost_its_lease(base: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(WHOLE, base, optimiser={"epochs": 500})
+    learner = learners.load(recipe.model, seed=1)
+
+    def lose(step: int, total: int) -> None:
+        raise LeaseLost
+
+    with pytest.raises(LeaseLost):
+        side_by_side.fine_tune(
+            learner,
+            lesson_for(learner, recipe),
+            recipe,
+            seed=1,
+            savepoints=Savepoints(tmp_path / "state", {}),
+            on_step=lose,
+            processes=2,
+        )
+    assert not (tmp_path / "state-shared").exists()
