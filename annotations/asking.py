@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
-from django.db.models import BigIntegerField, Case, CharField, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, CharField, Exists, F, OuterRef, Q, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import (
@@ -21,6 +21,14 @@ from annotations import searching
 from annotations.conditions import AnyOf, Clause, Condition, Operator
 from annotations.fields import NONE, Field, Kind
 from annotations.models import Import, Label, PreferencePair
+from annotations.voices import (
+    AI_AGAINST,
+    AI_FOR,
+    PEOPLE_AGAINST,
+    PEOPLE_FOR,
+    PEOPLE_TOTAL,
+    of_label,
+)
 from curator.lib.bulk import asked_once
 
 LARGEST = 2**62  # of the whole numbers that a database compares
@@ -43,18 +51,6 @@ def where(clauses: Iterable[Clause]) -> Q:
 # What is derived from the columns of a standing
 
 
-def _of_label(for_a: str, for_b: str, for_tie: Any = None) -> Case:
-    """An expression by what the source prefers; missing where it prefers nothing."""
-    sides = [("a", for_a), ("b", for_b), ("tie", for_tie)]
-    whens = [When(source_preference=side, then=then) for side, then in sides if then is not None]
-    return Case(*whens, default=None, output_field=BigIntegerField())
-
-
-PEOPLE_TOTAL = F("people_a") + F("people_b") + F("people_tie") + F("people_both_bad")
-PEOPLE_FOR = _of_label("people_a", "people_b", "people_tie")
-PEOPLE_AGAINST = _of_label("people_b", "people_a", F("people_a") + F("people_b"))
-
-
 def _most(counted: Combinable) -> Q:
     return Q(GreaterThan(counted * 2, PEOPLE_TOTAL))
 
@@ -72,9 +68,9 @@ NUMBERS: Mapping[str, Any] = {
     "people_for": PEOPLE_FOR,
     "people_against": PEOPLE_AGAINST,
     "people_total": PEOPLE_TOTAL,
-    "ai_for": _of_label("ai_a", "ai_b", Value(0)),
-    "ai_against": _of_label("ai_b", "ai_a", F("ai_a") + F("ai_b")),
-    "longer": _of_label("longer_a", F("longer_a") * -1),  # type: ignore[arg-type]
+    "ai_for": AI_FOR,
+    "ai_against": AI_AGAINST,
+    "longer": of_label("longer_a", F("longer_a") * -1),  # type: ignore[arg-type]
     "decided": F("decided_at"),
 }
 
@@ -100,14 +96,21 @@ def _met(condition: Condition) -> Q:
         return Q(pk__in=searching.matching(condition.values[0]))
     if field.kind is Kind.FLAGS:
         bits = sum(field.bits[name] for name in condition.values)
-        found = F("checks").bitand(bits)
-        return Q(GreaterThan(found, 0)) if condition.operator is Operator.HAS else Q(In(found, [0]))
+        if condition.operator is Operator.HAS_NOT:
+            return Q(In(F("checks").bitand(bits), [0]))
+        return _has(field, bits)
     if field.kind is Kind.CHOICE:
         return _chosen(condition)
     if field.name == "imported":
         imports = Import.objects.alias(at=Coalesce("finished_at", "queued_at"))
         return Q(imported_in__in=imports.filter(_compared(condition, F("at"))).values("pk"))
     return _compared(condition, expression(field.name))
+
+
+def _has(field: Field, bits: int) -> Q:
+    """Where a mask has one of the bits: listed, as an index finds a mask and no bit."""
+    masks = range(1, 2 * max(field.bits.values()))
+    return Q(checks__gt=0, checks__in=[mask for mask in masks if mask & bits])
 
 
 def _compared(condition: Condition, compared: Any) -> Q:
@@ -197,10 +200,13 @@ def _brought_by(names: frozenset[Any]) -> Q:
 
 
 def _labelled_by(names: frozenset[Any]) -> Q:
-    labels = Label.objects.current().order_by()
-    said = labels.filter(annotator__name__in=names - {NONE})
-    met = Q(pk__in=asked_once(said.values("pair")))
-    return met | ~Q(Exists(labels.filter(pair=OuterRef("pk")))) if NONE in names else met
+    labels = Label.objects.order_by()
+    # as `current`, but so that no planner takes labels that supersede others for many
+    later = labels.filter(supersedes__isnull=False, supersedes=OuterRef("pk"))
+    by_them = labels.filter(~Exists(later), occasion="", annotator__name__in=names - {NONE})
+    met = Q(pk__in=asked_once(by_them.exclude(preference="withdrawn").values("pair")))
+    current = labels.current()
+    return met | ~Q(Exists(current.filter(pair=OuterRef("pk")))) if NONE in names else met
 
 
 def _like(names: frozenset[Any]) -> Q:

@@ -25,6 +25,7 @@ from curator.lib.bulk import among
 
 PAGE_SIZE = 50
 MOST_COUNTED = 1000
+MOST_READ = 10_000  # of the pairs that pass, to find those that follow a place among them
 STRETCH = 5000  # standings of an index that are followed before all are looked through
 LARGEST_ID = 2**63 - 1
 CHUNK = 10_000
@@ -73,44 +74,52 @@ def page(dataset: Dataset, wanted: Filter, cursor: str = "") -> Page:
     """A page of the pairs, in the filter's order; those without what it orders by come last. Raises
     BadCursor."""
     order = ORDERS[wanted.order]
-    found = _ids(dataset, wanted, order, _parsed(cursor, order) if cursor else None)
+    after = _parsed(cursor, order) if cursor else None
+    found, count = _ids(dataset, wanted, order, after)
     shown = found[:PAGE_SIZE]
     is_last = len(found) <= PAGE_SIZE
-    is_counted = not cursor and (is_last or len(found) > PAGE_SIZE + 1)
     return Page(
         _rows([pair_id for _, pair_id in shown]),
         "" if is_last else _cursor(*shown[-1]),
-        len(found) if is_counted else None,
+        len(found) if is_last and after is None else count,
     )
 
 
-def _ids(dataset: Dataset, wanted: Filter, order: Order, after: Place | None) -> list[Row]:
-    """What the page's rows are ordered by, and their ids; one more than a page has, or as many as
-    are counted where all standings are looked through."""
+def _ids(
+    dataset: Dataset, wanted: Filter, order: Order, after: Place | None
+) -> tuple[list[Row], int | None]:
+    """What the page's rows are ordered by, and their ids, one more than a page has if there are;
+    and how many pairs pass in all, where all standings are looked through."""
     met = where(wanted.clauses)
     known, missing = _ahead(dataset, order, after)
     if not met or _is_served(wanted, order):
-        rows = _first(known.filter(met), order, order.column)
-        return rows if len(rows) > PAGE_SIZE else _then(rows, missing.filter(met), order)
+        rows = _first(known.filter(met), order)
+        return (rows if len(rows) > PAGE_SIZE else _then(rows, missing.filter(met), order)), None
     is_past = after is not None and after.value is None and order.nullable
     stretch, column = (missing, "pair") if is_past else (known, order.column)
     near = stretch.order_by(*_ordering(order, column)).values_list("pk", flat=True)[:STRETCH]
     # as numbers, so that no planner takes them for fewer than they are
     some = dataset.standings.filter(met, pk__in=among(list(near)))
-    rows = _first(some, order, order.column)
+    rows = _first_of_few(some, order)
     if len(rows) > PAGE_SIZE:
-        return rows
-    if after is None:
-        return _first_of_all(dataset.standings.filter(met), order, most=MOST_COUNTED)
-    rows = _first_of_all(known.filter(met), order)
-    if len(rows) > PAGE_SIZE:
-        return rows
-    return (rows + _first_of_all(missing.filter(met), order))[: PAGE_SIZE + 1]
+        return rows, None
+    most = MOST_COUNTED if after is None else MOST_READ
+    passing = _first_of_few(dataset.standings.filter(met), order, most=most)
+    is_all, least = len(passing) <= most, min(len(passing), MOST_COUNTED + 1)
+    count = least if is_all or least > MOST_COUNTED else None
+    if after is not None:
+        passing = [
+            row for row in passing if places.follows(row, after, descending=order.descending)
+        ]
+    if is_all or len(passing) > PAGE_SIZE:
+        return passing[: PAGE_SIZE + 1], count
+    return _first_of_few((known | missing).filter(met), order), count
 
 
 def _then(rows: list[Row], missing: Standings, order: Order) -> list[Row]:
     """The rows and those that follow them."""
-    return (rows + _first(missing, order, "pair"))[: PAGE_SIZE + 1]
+    rest = missing.order_by(*_ordering(order, "pair")).values_list(order.column, "pk")
+    return (rows + list(rest[: PAGE_SIZE + 1]))[: PAGE_SIZE + 1]
 
 
 def _ahead(dataset: Dataset, order: Order, after: Place | None) -> tuple[Standings, Standings]:
@@ -129,13 +138,13 @@ def _is_served(wanted: Filter, order: Order) -> bool:
     return len(wanted.clauses) == len(flags) == 1 and order.column == "strength"
 
 
-def _first(found: Standings, order: Order, column: str) -> list[Row]:
-    """The first rows, along an index of the column."""
-    rows = found.order_by(*_ordering(order, column))
+def _first(found: Standings, order: Order) -> list[Row]:
+    """The first rows, along an index of what they are ordered by."""
+    rows = found.order_by(*_ordering(order, order.column))
     return list(rows.values_list(order.column, "pk")[: PAGE_SIZE + 1])
 
 
-def _first_of_all(found: Standings, order: Order, *, most: int = PAGE_SIZE) -> list[Row]:
+def _first_of_few(found: Standings, order: Order, *, most: int = PAGE_SIZE) -> list[Row]:
     """The first of rows that are few among many, one more than `most`: by an expression, of which
     the planner knows no index that it could follow in vain."""
     rows = found.order_by(*places.ordering_of_few(order.column, descending=order.descending))

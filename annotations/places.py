@@ -28,11 +28,23 @@ def ordering(column: str, *, descending: bool) -> tuple[str, ...]:
 
 
 def ordering_of_few(column: str, *, descending: bool) -> tuple[Any, ...]:
-    """What to order by where few rows among many pass: an expression, of which the planner knows no
+    """What to order by where few rows among many pass: expressions, of which the planner knows no
     index that it could follow in vain."""
-    by = Coalesce(column, column)
-    first = by.desc(nulls_last=True) if descending else by.asc(nulls_last=True)
-    return first, "-pair" if descending else "pair"
+    names = dict.fromkeys((column, "pair"))
+    found = [Coalesce(name, name) for name in names]
+    return tuple(
+        by.desc(nulls_last=True) if descending else by.asc(nulls_last=True) for by in found
+    )
+
+
+def follows(row: tuple[Any, int], after: Place, *, descending: bool) -> bool:
+    """Whether a row, what it is ordered by and its pair's id, comes after the place."""
+    value, pair_id = row
+    if value is None or after.value is None or value == after.value:
+        if (value is None) is not (after.value is None):
+            return value is None
+        return pair_id < after.pair_id if descending else pair_id > after.pair_id
+    return bool(value < after.value if descending else value > after.value)
 
 
 def ahead(

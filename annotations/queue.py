@@ -216,10 +216,10 @@ def _first(
         return _first_id(waiting.order_by(*ordering))
     near = list(rows.order_by(*ordering).values_list("pk", flat=True)[:STRETCH])
     # as numbers, so that no planner takes them for fewer than they are
-    found = _first_id(waiting.filter(pk__in=among(near)).order_by(*ordering))
+    of_few = places.ordering_of_few(column, descending=queue.descending)
+    found = _first_id(waiting.filter(pk__in=among(near)).order_by(*of_few))
     if found is not None or len(near) < STRETCH:
         return found
-    of_few = places.ordering_of_few(column, descending=queue.descending)
     return _first_id(waiting.order_by(*of_few))
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from annotations.models import Dataset, Decision, PairStanding
 from annotations.models.words import UNCLEAR, WRONG
+from curator.lib.bulk import among
 from curator.lib.intervals import Estimate, wilson
 from curator.models import User
 
@@ -43,7 +44,7 @@ def count_today(dataset: Dataset, user: User) -> int:
 def last_decisions(dataset: Dataset, user: User) -> list[Decision]:
     """The user's last decisions that hold still, the latest first, with their pairs."""
     made = _one_by_one().filter(decided_by=user, undoes=None)
-    known = Decision.objects.filter(pk__in=_latest_of(dataset, made, most=MOST_HELD))
+    known = Decision.objects.filter(pk__in=among(_latest_of(dataset, made, most=MOST_HELD)))
     holding = known.filter(successor=None).select_related("pair")
     return list(holding.order_by("-created_at", "-pk")[:SHOWN])
 
@@ -53,7 +54,7 @@ def precision_of(dataset: Dataset, flag: str) -> FlagPrecision:
     very many."""
     latest = _latest_of(dataset, _one_by_one(), most=MOST_REVIEWED)
     reviewed = dataset.standings.filter(
-        flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__in=latest
+        flag=flag, decided_by=PairStanding.DecidedBy.PERSON, decision__in=among(latest)
     )
     return FlagPrecision(
         **reviewed.aggregate(

@@ -131,8 +131,12 @@ if DATABASE["ENGINE"] == "django.db.backends.sqlite3":
         "TEST": {"NAME": CURATOR_HOME / "test.sqlite3"},
     }
 else:
-    # compiling a question to machine code takes longer than answering any of ours
-    DATABASE["OPTIONS"] = {**DATABASE.get("OPTIONS", {}), "options": "-c jit=off"}
+    # compiling a question to machine code takes longer than answering any of ours, and so does
+    # starting other processes for what an index finds
+    DATABASE["OPTIONS"] = {
+        **DATABASE.get("OPTIONS", {}),
+        "options": "-c jit=off -c min_parallel_index_scan_size=1GB",
+    }
 DATABASES = {"default": DATABASE}
 
 # --- People

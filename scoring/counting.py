@@ -110,7 +110,7 @@ def _last(dataset: Dataset, state: str) -> Counted | None:
     row = DatasetFigures.objects.filter(dataset=dataset).first()
     if row is None or row.state != state:
         ask(dataset, state=state)
-    if row is None or row.counted_at is None:
+    if row is None or row.counted_at is None or not row.state.startswith(f"{FORM}/"):
         return None
     return Counted(row.figures, row.counted_at, row.state == state)
 

@@ -12,6 +12,7 @@ import numpy as np
 from django.db.models import QuerySet
 
 from annotations.models import Dataset, PairStanding, PreferencePair
+from annotations.places import ordering_of_few
 from scoring.core.places import PromptMap
 from scoring.core.topics import nearest
 from scoring.models import PairPlace, TopicMap
@@ -102,7 +103,9 @@ def _read(dataset: Dataset, clusters: Sequence[int], *, decided_only: bool) -> d
     if decided_only:
         places = places.filter(pair__standing__verdict__gt="")
     found = _codes(places.filter(cluster=clusters[0]).order_by("pair")[:MOST_READ])
-    rest = places.filter(cluster__in=clusters[1:]).order_by("cluster", "pair")
+    rest = places.filter(cluster__in=clusters[1:])
+    # by an expression: PostgreSQL would follow the index of all clusters, which is in their order
+    rest = rest.order_by(*ordering_of_few("cluster", descending=False))
     return found | _codes(rest[: MOST_READ - len(found)])
 
 

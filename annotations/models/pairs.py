@@ -2,11 +2,13 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 
 from annotations.models.datasets import Dataset, Import
 from annotations.models.words import Judgement, Preference, UnicodeJSONEncoder, Verdict
 from annotations.querysets import PairStandingQuerySet, PreferencePairQuerySet
+from annotations.voices import AI_AGAINST, PEOPLE_AGAINST
 from curator.models import User
 
 
@@ -273,6 +275,23 @@ class PairStanding(PairTraits):
                 fields=["dataset", "pair"],
                 condition=Q(put_forward_by__isnull=False, decided_by__in=["", "policy"]),
                 name="review_put_forward",
+            ),
+            models.Index(
+                fields=["dataset", "checks", "pair"],
+                condition=Q(checks__gt=0),
+                name="standings_by_checks",
+            ),
+            models.Index(
+                "dataset",
+                AI_AGAINST,
+                condition=Q(GreaterThan(AI_AGAINST, 0)),
+                name="standings_against_ai",
+            ),
+            models.Index(
+                "dataset",
+                PEOPLE_AGAINST,
+                condition=Q(GreaterThan(PEOPLE_AGAINST, 0)),
+                name="standings_against_people",
             ),
         ]
 

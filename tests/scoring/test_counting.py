@@ -287,6 +287,21 @@ def test_a_large_dataset_is_counted_in_the_background(
     assert not current(dataset).is_current
 
 
+def test_figures_of_an_older_version_are_not_shown(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may lack what a page asks for."""
+    large(monkeypatch)
+    factories.pairs(dataset)
+    assert counting.figures_of(dataset) is None
+    tasks.count_figures(figures_id=DatasetFigures.objects.get().pk)
+    assert current(dataset).is_current
+    monkeypatch.setattr(counting, "FORM", counting.FORM + 1)
+    assert counting.figures_of(dataset) is None
+    tasks.count_figures(figures_id=DatasetFigures.objects.get().pk)
+    assert current(dataset).is_current
+
+
 def test_after_an_import_nobody_has_to_look_first(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
