@@ -48,9 +48,11 @@ GOLD_ANSWERS = [
 if TYPE_CHECKING:
     DatasetModelForm = forms.ModelForm[Dataset]
     UserField = forms.ModelMultipleChoiceField[User]
+    AnyRowField = forms.ModelChoiceField[Any]
 else:
     DatasetModelForm = forms.ModelForm  # takes no type argument at run time
     UserField = forms.ModelMultipleChoiceField
+    AnyRowField = forms.ModelChoiceField
 
 
 class DatasetForm(DatasetModelForm):
@@ -287,9 +289,14 @@ class BoundedKeys(forms.Field):
     """Choices of rows by key: one that no table can hold names none, as one that is not there."""
 
     def clean(self, value: Any) -> Any:
-        if isinstance(value, list | tuple) and any(len(str(key)) > LONGEST_KEY for key in value):
+        keys = value if isinstance(value, list | tuple) else [value]
+        if any(len(str(key)) > LONGEST_KEY for key in keys):
             raise forms.ValidationError("Choose from what is there.")
         return super().clean(value)
+
+
+class RowField(BoundedKeys, AnyRowField):
+    """A row to choose by its key."""
 
 
 class PersonField(BoundedKeys, UserField):

@@ -17,6 +17,7 @@ from annotations.forms import (
     BoundedKeys,
     DecisionForm,
     PersonField,
+    RowField,
     members_of,
 )
 from annotations.models import Dataset
@@ -271,14 +272,14 @@ class TrainingForm(forms.Form):
         required=False,
         help_text="What is done with labels, and by which loss members learn.",
     )
-    run = forms.ModelChoiceField(
+    run = RowField(
         queryset=ScoringRun.objects.none(),
         required=False,
         empty_label="the dataset's current one",
         label="Strengths and flags of run",
         help_text="For recipes that treat pairs by what a run found of them.",
     )
-    responses = forms.ModelChoiceField(
+    responses = RowField(
         queryset=ResponseSet.objects.none(),
         required=False,
         empty_label="none",
@@ -310,7 +311,7 @@ class TrainingForm(forms.Form):
         entries = recipe_book.entries(dataset)
         self.recipes = {entry.name: entry.recipe for entry in entries}
         chosen = cast("forms.ChoiceField", self.fields["recipe"])
-        chosen.choices = [(name, name) for name in self.recipes]
+        chosen.choices = recipe_book.grouped(self.recipes)
         chosen.initial = recipe_book.PLAIN
         querysets: dict[str, QuerySet[Any]] = {
             "run": ScoringRun.objects.finished().filter(dataset=dataset),

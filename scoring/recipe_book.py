@@ -18,9 +18,11 @@ from annotations import permissions
 from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.models import User
-from scoring.core import recipes
+from scoring.core import recipe_words, recipes
 from scoring.core.recipes import PRESETS, BadRecipe, Recipe
 from scoring.models import Ensemble, TrainingRecipe
+
+Choices = list[tuple[str, list[tuple[str, str]]]]  # groups, and names in each
 
 PLAIN = "plain"
 ENDINGS = (".json", ".yaml", ".yml")
@@ -50,6 +52,16 @@ class Entry:
     def is_preset(self) -> bool:
         """Whether it is what comes with Curator, unchanged."""
         return is_preset(self.recipe)
+
+    @property
+    def words(self) -> list[str]:
+        """What it does, in sentences."""
+        return recipe_words.in_words(self.recipe)
+
+    @property
+    def needs(self) -> list[str]:
+        """What must be there before it can be followed."""
+        return recipe_words.needs(self.recipe)
 
 
 def read(row: TrainingRecipe) -> Recipe:
@@ -160,6 +172,14 @@ def entries(dataset: Dataset) -> list[Entry]:
         latest[row.name] = row
     kept = [Entry(read(row), row) for row in reversed(latest.values())]
     return kept + [Entry(preset, None) for name, preset in PRESETS.items() if name not in latest]
+
+
+def grouped(known: Mapping[str, Recipe]) -> Choices:
+    """Recipes to choose from, under the groups that they are offered in."""
+    groups: dict[str, list[tuple[str, str]]] = {name: [] for name in recipe_words.GROUPS}
+    for name, recipe in known.items():
+        groups[recipe_words.group_of(recipe)].append((name, name))
+    return [(group, names) for group, names in groups.items() if names]
 
 
 def versions(dataset: Dataset, name: str) -> list[TrainingRecipe]:

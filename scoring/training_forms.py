@@ -8,11 +8,11 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 
+from annotations.forms import RowField
 from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.models import User
 from scoring import iterating, launch, recipe_book, truths
-from scoring.core import recipe_words
 from scoring.core.recipes import Recipe
 from scoring.experiments import planning
 from scoring.experiments.planning import ArmPlan, Design
@@ -20,28 +20,14 @@ from scoring.models import Arm, Experiment, ResponseSet
 
 if TYPE_CHECKING:
     Upload = UploadedFile[bytes]
-    ModelField = forms.ModelChoiceField[Any]
 else:
-    Upload = UploadedFile
-    ModelField = forms.ModelChoiceField  # takes no type argument at run time
-
-Choices = list[tuple[str, list[tuple[str, str]]]]
+    Upload = UploadedFile  # takes no type argument at run time
 
 SNAPSHOT = "snapshot:"
 MOST_ROWS = planning.MOST_ARMS
 FEWEST_ROWS = 2
-LONGEST_KEY = 18  # digits, of which every database has room for any
 LARGEST_TRUTH = 100_000_000  # bytes
 BACKBONES = [(name, name) for name in settings.BACKBONES]
-
-
-class RowField(ModelField):
-    """A row to choose by its key: one that no table can hold names none."""
-
-    def to_python(self, value: Any) -> Any:
-        if len(str(value or "")) > LONGEST_KEY:
-            raise forms.ValidationError("Choose from what is there.")
-        return super().to_python(value)
 
 
 class ResponsesForm(forms.Form):
@@ -89,7 +75,7 @@ class IterationForm(forms.Form):
             if not entry.recipe.needs_run and entry.recipe.meta is None
         }
         chosen = cast("forms.ChoiceField", self.fields["recipe"])
-        chosen.choices = grouped(self.recipes)
+        chosen.choices = recipe_book.grouped(self.recipes)
         chosen.initial = recipe_book.PLAIN
 
     def clean_recipe(self) -> Recipe:
@@ -109,7 +95,7 @@ class ArmForm(forms.Form):
         data: Mapping[str, Any] | None = None,
         *,
         labels: list[tuple[str, str]],
-        recipes: Choices,
+        recipes: recipe_book.Choices,
         **options: Any,
     ) -> None:
         super().__init__(cast("Any", data), **options)
@@ -214,7 +200,7 @@ class ExperimentForm(forms.Form):
         return ArmForm(
             data if row is None else None,
             labels=labels,
-            recipes=grouped(recipes),
+            recipes=recipe_book.grouped(recipes),
             prefix=f"arm-{position}",
             initial=shown,
         )
@@ -282,14 +268,6 @@ def arms_sent(data: Mapping[str, Any], button: str) -> list[dict[str, str]]:
     if row.isdecimal() and len(row) < 4 and int(row) < len(rows) > FEWEST_ROWS:
         del rows[int(row)]
     return rows
-
-
-def grouped(known: Mapping[str, Recipe]) -> Choices:
-    """Recipes to choose from, under the groups that they are offered in."""
-    groups: dict[str, list[tuple[str, str]]] = {name: [] for name in recipe_words.GROUPS}
-    for name, recipe in known.items():
-        groups[recipe_words.group_of(recipe)].append((name, name))
-    return [(group, names) for group, names in groups.items() if names]
 
 
 def _truth_of(file: Upload) -> dict[str, bool]:

@@ -117,6 +117,7 @@ urlpatterns = [
     path("datasets/<slug:slug>/recipes/", recipes.index, name="recipes"),
     path("datasets/<slug:slug>/recipes/new/", recipes.compose, name="recipe-new"),
     path("datasets/<slug:slug>/recipes/check/", recipes.check, name="recipe-check"),
+    path("datasets/<slug:slug>/recipes/told/", recipes.told, name="recipe-told"),
     path("datasets/<slug:slug>/recipes/<int:recipe_id>/", recipes.detail, name="recipe"),
     path("datasets/<slug:slug>/responses/", recipes.sampled, name="responses"),
     path("datasets/<slug:slug>/iterations/", iterations.index, name="iterations"),

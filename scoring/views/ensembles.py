@@ -1,5 +1,7 @@
 """Ensembles and runs: train, assemble, score, watch, pause, cancel, try again, audit."""
 
+from typing import Any
+
 from django.db.models import Count
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -12,10 +14,14 @@ from curator import presence
 from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest, wants_fragment
 from scoring import access as scoring_access
-from scoring import figures, launch, reports, shards
+from scoring import figures, launch, recipe_book, reports, shards
+from scoring.core.recipes import LINEAR
 from scoring.evidence_forms import AuditForm
 from scoring.forms import AssemblyForm, ComparisonForm, ScoringForm, TrainingForm
 from scoring.models import Ensemble, Flag, TrainingRun
+from scoring.recipe_book import Entry
+from scoring.training_figures import Curve, training_curves
+from scoring.views.recipes import telling
 
 
 @require_http_methods(["GET", "POST"])
@@ -59,10 +65,16 @@ def _index(
 ) -> HttpResponse:
     """The page, with a form that was refused in place of its fresh one."""
     ensembles = dataset.ensembles.select_related("training")
+    wanted = form.data if form else request.GET
+    try:
+        entry = recipe_book.entry_called(dataset, wanted.get("recipe") or recipe_book.PLAIN)
+    except Refusal:
+        entry = recipe_book.entry_called(dataset, recipe_book.PLAIN)
     name = f"heads-{dataset.ensembles.count() + 1}"
     context = {
         "dataset": dataset,
-        "form": form or TrainingForm(dataset, initial={"name": name}),
+        "form": form or TrainingForm(dataset, initial={"name": name, "recipe": entry.name}),
+        **telling(dataset, entry),
         "assembly": assembly or AssemblyForm(dataset),
         "ensembles": ensembles.annotate(registered=Count("members__checkpoint")),
         "runs": dataset.scoring_runs.select_related("ensemble"),
@@ -80,7 +92,11 @@ def detail(request: SignedInRequest, slug: str, name: str) -> HttpResponse:
     training = scoring_access.training_to_watch(request.user, slug, name)
     if training.is_over:
         return HttpResponseClientRefresh()
-    context = {"training": training, "scorer_alive": bool(presence.alive("scoring"))}
+    context = {
+        "training": training,
+        "scorer_alive": bool(presence.alive("scoring")),
+        **_how_it_goes(training),
+    }
     return render(request, "scoring/_training_state.html", context)
 
 
@@ -88,10 +104,13 @@ def _detail(request: SignedInRequest, ensemble: Ensemble, form: ScoringForm) -> 
     """The page of an ensemble that was trained, or of one that was assembled and has no
     training."""
     members = ensemble.members.select_related("checkpoint")
+    training = TrainingRun.objects.filter(ensemble=ensemble).first()
     context = {
         "dataset": ensemble.dataset,
         "ensemble": ensemble,
-        "training": TrainingRun.objects.filter(ensemble=ensemble).first(),
+        "training": training,
+        **(_how_it_goes(training) if training else {}),
+        **_followed(ensemble),
         "members": members,
         "has_registered": any(not member.bag for member in members),
         "mean_accuracy": reports.mean_accuracy(ensemble),
@@ -101,6 +120,35 @@ def _detail(request: SignedInRequest, ensemble: Ensemble, form: ScoringForm) -> 
     }
     status = 422 if form.is_bound else 200
     return render(request, "scoring/ensemble.html", context, status=status)
+
+
+def _how_it_goes(training: TrainingRun) -> dict[str, Any]:
+    """The members that are trained one by one, if any, the training's curves, and warnings."""
+    rows = list(training.member_trainings.all())
+    curves = [Curve(f"member {row.position + 1}", row.curve) for row in rows]
+    warnings = [f"Member {row.position + 1}: {said}" for row in rows for said in row.warnings]
+    return {
+        "member_trainings": rows,
+        "figures": training_curves(curves or [Curve("", training.curve)]),
+        "warnings": [*training.summary.get("warnings", []), *warnings],
+    }
+
+
+def _followed(ensemble: Ensemble) -> dict[str, Any]:
+    """The recipe that the ensemble was trained by, its version, and what it went by; nothing where
+    it was given none."""
+    if not ensemble.recipe.get("training"):
+        return {}
+    recipe, dataset = recipe_book.recipe_of(ensemble), ensemble.dataset
+    version = ensemble.recipe.get("training_version")
+    kept = dataset.recipes.filter(name=recipe.name, version=version).first()
+    return {
+        "followed": Entry(recipe, kept),
+        "recipe_text": recipe_book.as_text(recipe),
+        "has_curves": recipe.model.kind != LINEAR,
+        "went_by": dataset.scoring_runs.filter(pk=ensemble.recipe.get("run")).first(),
+        "learnt_with": dataset.response_sets.filter(pk=ensemble.recipe.get("responses")).first(),
+    }
 
 
 @require_POST

@@ -1,9 +1,7 @@
 """Recipes and what some of them need: presets and kept versions, an editor that says what a recipe
 does, and files of sampled responses."""
 
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -17,36 +15,16 @@ from curator.lib import uploads
 from curator.lib.refusals import Refusal
 from curator.requests import SignedInRequest
 from scoring import access as scoring_access
-from scoring import recipe_book, responses
+from scoring import launch, recipe_book, responses
 from scoring.core import recipe_words
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipes import PRESETS
 from scoring.models import Ensemble, TrainingRecipe
+from scoring.recipe_book import Entry
 from scoring.training_forms import ResponsesForm
 
 SHOWN_PROBLEMS = 5
 NEW_NAME = "{name} 2"
 KEEP = "keep"
-
-
-@dataclass(frozen=True)
-class Card:
-    """A recipe in words, and the row that keeps it, if any."""
-
-    recipe: Recipe
-    row: TrainingRecipe | None = None
-
-    @property
-    def words(self) -> list[str]:
-        return recipe_words.in_words(self.recipe)
-
-    @property
-    def needs(self) -> list[str]:
-        return recipe_words.needs(self.recipe)
-
-    @property
-    def query(self) -> str:
-        """Names the recipe in an address."""
-        return urlencode({"recipe": self.recipe.name})
 
 
 @never_cache
@@ -55,12 +33,12 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
     """Presets by group, and the latest version of each recipe that was kept."""
     dataset = access.dataset_to_curate(request.user, slug)
     entries = recipe_book.entries(dataset)
-    groups: dict[str, list[Card]] = {name: [] for name in recipe_words.GROUPS}
+    groups: dict[str, list[Entry]] = {name: [] for name in recipe_words.GROUPS}
     for preset in PRESETS.values():
-        groups[recipe_words.group_of(preset)].append(Card(preset))
+        groups[recipe_words.group_of(preset)].append(Entry(preset, None))
     context = {
         "dataset": dataset,
-        "kept": [Card(entry.recipe, entry.row) for entry in entries if entry.row],
+        "kept": [entry for entry in entries if entry.row],
         "groups": [
             (name, recipe_words.GROUPS[name], cards) for name, cards in groups.items() if cards
         ],
@@ -77,7 +55,7 @@ def detail(request: SignedInRequest, slug: str, recipe_id: int) -> HttpResponse:
     context = {
         "dataset": row.dataset,
         "row": row,
-        "card": Card(recipe, row),
+        "card": Entry(recipe, row),
         "text": recipe_book.as_text(recipe),
         "versions": recipe_book.versions(row.dataset, row.name),
         "ensembles": _trained_by(row),
@@ -109,6 +87,31 @@ def check(request: SignedInRequest, slug: str) -> HttpResponse:
     dataset = access.dataset_to_curate(request.user, slug)
     context = {"dataset": dataset, **_judged(dataset, request.POST.get("text", ""))}
     return render(request, "scoring/_recipe_judged.html", context)
+
+
+@never_cache
+@require_GET
+def told(request: SignedInRequest, slug: str) -> HttpResponse:
+    """What the recipe that is chosen in a form does and needs, beside the choice."""
+    dataset = access.dataset_to_curate(request.user, slug)
+    entry = recipe_book.entry_called(dataset, request.GET.get("recipe") or recipe_book.PLAIN)
+    context = {"dataset": dataset, **telling(dataset, entry)}
+    return render(request, "scoring/_recipe_told.html", context)
+
+
+def telling(dataset: Dataset, entry: Entry) -> dict[str, Any]:
+    """The recipe, the run that it would go by, and why it cannot be followed yet, if so."""
+    has_responses = entry.recipe.meta is not None
+    found: dict[str, Any] = {"chosen": entry, "goes_by": None, "lacking": ""}
+    try:
+        found["goes_by"] = launch.check_recipe(
+            dataset=dataset,
+            recipe=entry.recipe,
+            responses=dataset.response_sets.first() if has_responses else None,
+        )
+    except Refusal as refusal:
+        found["lacking"] = str(refusal)
+    return found
 
 
 @never_cache
@@ -173,7 +176,7 @@ def _judged(dataset: Dataset, text: str) -> dict[str, Any]:
     same = dataset.recipes.filter(name=recipe.name).order_by("-version").first()
     return {
         "problems": [],
-        "card": Card(recipe),
+        "card": Entry(recipe, None),
         "next_version": same.version + 1 if same else 1,
         "is_as_kept": same is not None and recipe_book.read(same) == recipe,
         "shadows": recipe.name in PRESETS and not recipe_book.is_preset(recipe),

@@ -10,11 +10,12 @@ from django.test import Client
 
 from annotations.models import Dataset
 from curator.models import User
-from scoring import recipe_book
+from scoring import launch, recipe_book
 from scoring.core import recipes
 from scoring.core.recipes import PRESETS
-from scoring.models import ResponseSet, TrainingRecipe
+from scoring.models import MemberTraining, ResponseSet, TrainingRecipe
 from tests import factories
+from tests.scenarios import Scene
 
 HALF = """
 name: halve the doubtful
@@ -71,7 +72,7 @@ def test_every_preset_is_shown_in_words_and_leads_to_a_training(desk: Client) ->
     for preset in PRESETS.values():
         assert preset.note.replace("'", "&#x27;") in page
     assert "Pairs among the weakest 10 %: the label is turned round." in page
-    assert "/datasets/pairs/ensembles/?recipe=flip+the+lowest+tenth#train" in page
+    assert "/datasets/pairs/ensembles/?recipe=flip%20the%20lowest%20tenth#train" in page
     assert "Needs a set of sampled responses." in page
 
 
@@ -181,3 +182,115 @@ def test_a_file_past_the_cap_is_refused_with_its_size(
     response = desk.post("/datasets/pairs/responses/", {"name": "large", "file": upload(rows)})
     assert response.status_code == 422
     assert "The file is larger than" in page_of(response)
+
+
+# --- Training by a recipe -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def at_scene(scene: Scene, client: Client) -> Client:
+    client.force_login(scene.curator)
+    return client
+
+
+def test_the_form_offers_recipes_by_group_and_says_what_the_chosen_one_does(
+    scene: Scene, at_scene: Client
+) -> None:
+    page = page_of(at_scene.get("/datasets/scene/ensembles/", {"recipe": "soft labels"}))
+    for group in ("Plain", "By what a run found", "By the loss", "With a hidden layer"):
+        assert f'<optgroup label="{group}">' in page
+    assert '<option value="soft labels" selected>' in page
+    assert "Pairs that the ensemble contradicts: the label is right with probability 0.6." in page
+    assert f"/runs/{scene.run.pk}/" in page
+    told = page_of(at_scene.get("/datasets/scene/recipes/told/", {"recipe": "MetaRM"}))
+    assert "Upload responses" in told
+    missing = at_scene.get("/datasets/scene/recipes/told/", {"recipe": "made up"})
+    assert "has no recipe" in page_of(missing)
+    unknown = at_scene.get("/datasets/scene/ensembles/", {"recipe": "made up"})
+    assert '<option value="plain" selected>' in page_of(unknown)
+
+
+def test_before_any_run_the_form_says_what_is_lacking(desk: Client) -> None:
+    page = page_of(desk.get("/datasets/pairs/recipes/told/", {"recipe": "soft labels"}))
+    assert "has not been scored: train an ensemble plainly" in page
+
+
+def trained_by(recipe: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "second",
+        "recipe": recipe,
+        "members": 4,
+        "backbone": "minilm",
+        "seed": 0,
+        "bag_unit": "pair",
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recipe": "MetaRM"}, "learns from several responses to a prompt"),
+        ({"run": "9" * 40, "recipe": "soft labels"}, "Choose from what is there"),
+        ({"responses": "9" * 40}, "Choose from what is there"),
+    ],
+)
+def test_what_a_recipe_lacks_is_said_beside_the_form(
+    at_scene: Client, changes: dict[str, Any], said: str
+) -> None:
+    response = at_scene.post("/datasets/scene/ensembles/", {**trained_by("plain"), **changes})
+    assert response.status_code == 422
+    assert said in page_of(response)
+
+
+def test_the_ensemble_says_by_which_recipe_and_run_it_was_trained(
+    scene: Scene, at_scene: Client, tiny_backbone: str
+) -> None:
+    recipe = recipe_book.from_text(HALF.replace("flag: ambiguous", "strength_below: 0"))
+    factories.trained(scene.dataset, tiny_backbone, name="by-recipe", recipe=recipe)
+    row = scene.dataset.recipes.get()
+    page = page_of(at_scene.get("/datasets/scene/ensembles/by-recipe/"))
+    assert "Pairs that the ensemble contradicts: weighs 0.5." in page
+    assert f"/recipes/{row.pk}/" in page
+    assert row.digest[:12] in page
+    assert f"/runs/{scene.run.pk}/" in page
+    assert "weighted" in page
+    assert 'data-figure="loss"' not in page  # solved at once
+    trained = page_of(at_scene.get(f"/datasets/scene/recipes/{row.pk}/"))
+    assert "/ensembles/by-recipe/" in trained
+
+
+def test_a_hidden_layers_curve_stays_on_its_page(
+    scene: Scene, at_scene: Client, tiny_backbone: str
+) -> None:
+    factories.trained(scene.dataset, tiny_backbone, name="hidden", recipe=PRESETS["hidden layer"])
+    response: Any = at_scene.get("/datasets/scene/ensembles/hidden/")
+    assert response.context["figures"]["loss"]["data"]
+    assert 'data-figure="loss"' in page_of(response)
+
+
+def test_while_members_are_tuned_each_tells_its_steps_and_what_warns(
+    scene: Scene, at_scene: Client
+) -> None:
+    recipe = recipes.parse({"name": "tuned", "model": {"kind": "lora", "base": "org/model"}})
+    run = launch.start_training(
+        dataset=scene.dataset, name="tuned", by=None, members=2, recipe=recipe
+    )
+    points = [{"step": 1, "epoch": 0.1, "loss": 0.7, "accuracy": 0.5, "margin": 0.0}]
+    MemberTraining.objects.create(
+        run=run,
+        position=0,
+        status="running",
+        steps_done=10,
+        steps_total=40,
+        curve=points,
+        warnings=["Rewards inflate: since step 3 their mean rose."],
+    )
+    MemberTraining.objects.create(run=run, position=1, status="failed", problem="It diverged.")
+    for headers in ({}, {"HX-Request": "true"}):
+        response: Any = at_scene.get("/datasets/scene/ensembles/tuned/", headers=headers)
+        page = page_of(response)
+        assert "10 of 40" in page
+        assert "It diverged." in page
+        assert "Member 1: Rewards inflate" in page
+        assert set(response.context["figures"]) == {"loss", "accuracy", "rewards"}
