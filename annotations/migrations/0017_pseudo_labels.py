@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('annotations', '0015_role_changes'),
+        ('annotations', '0016_standings_by_checks_and_votes_against'),
     ]
 
     operations = [
