@@ -107,23 +107,28 @@ def verdict(names: Sequence[str], found: Found) -> str:
         elif of.high < 0:
             worse.append((of.estimate, f"{name} falls behind {names[0]} by {points(_turned(of))}"))
         else:
-            same.append(f"{name} ({points(of, signed=True)})")
+            same.append(f"{name} ({points(of, signed=True, brackets=False)})")
     said = [text for _, text in sorted(better, reverse=True)]
     said += [text for _, text in sorted(worse)]
     if same:
-        said.append(f"no difference to {names[0]} can be told for {' and '.join(same)}")
+        said.append(f"no difference to {names[0]} can be told for {_listed(same)}")
     if not said:
         return "There are no trusted pairs to compare the arms on."
     text = "; ".join(said)
     return f"On trusted labels, {text}."
 
 
-def points(of: Estimate, *, signed: bool = False) -> str:
+def points(of: Estimate, *, signed: bool = False, brackets: bool = True) -> str:
     """A difference of shares in percentage points, with its interval."""
     sign = "+" if signed else ""
     low, high = f"{100 * of.low:{sign}.1f}", f"{100 * of.high:{sign}.1f}"
-    span = f"{low} to {high}" if of.low < 0 else f"{low}–{high}"
-    return f"{100 * of.estimate:{sign}.1f} points ({span})".replace("-", "−")
+    span = f"{low} to {high}" if of.low < 0 or signed else f"{low}–{high}"
+    around = f" ({span})" if brackets else f", {span}"
+    return f"{100 * of.estimate:{sign}.1f} points{around}".replace("-", "−")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _turned(of: Estimate) -> Estimate:
