@@ -41,7 +41,9 @@ class ExperimentIn(Wanted):
     seeds: int = Field(default=5, description="Trials of each arm.")
     folds: int = Field(default=5, description="To which prompts are dealt.")
     members: int = Field(default=launch.DEFAULT_MEMBERS, description="Of each trial.")
-    backbone: Text = Field(default=launch.DEFAULT_BACKBONE)
+    backbone: Text = Field(
+        default=launch.DEFAULT_BACKBONE, description="One of those that the server offers."
+    )
     truth: Annotated[dict[str, bool], Field(max_length=MOST_TRUTHS)] | None = Field(
         default=None,
         description="Ids at the source, and whether their label is flipped; what people say "

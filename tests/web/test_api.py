@@ -22,7 +22,7 @@ from curator.lib.refusals import Refusal
 from curator.models import ApiToken, User
 from scoring import freezing, launch, responses, shards
 from scoring.core.options import EngineOptions
-from scoring.models import Checkpoint, Ensemble, ScoringRun
+from scoring.models import Checkpoint, Ensemble, Experiment, ScoringRun
 from scoring.schemas import EngineIn
 from tests import factories
 
@@ -78,6 +78,7 @@ class Place:
     runs: tuple[ScoringRun, ScoringRun]
     lease: Lease
     batch: DecisionBatch
+    experiment: Experiment
     owner: User
     annotator: User
     stranger: User
@@ -96,7 +97,12 @@ def place(db: object) -> Place:
     lease = factories.leased(factories.annotator(dataset, owner.username))
     freezing.freeze(dataset=dataset, by=owner)
     batch = factories.applied(dataset, "review-first")
-    return Place(dataset, runs[0].ensemble, runs, lease, batch, owner, annotator, stranger)
+    experiment = Experiment.objects.create(
+        dataset=dataset, name="known", backbone="minilm", members_count=2, seeds=[0], folds=2
+    )
+    return Place(
+        dataset, runs[0].ensemble, runs, lease, batch, experiment, owner, annotator, stranger
+    )
 
 
 @pytest.fixture
@@ -146,6 +152,7 @@ def of(place: Place, address: str) -> str:
         "other_id": place.runs[1].pk,
         "lease_id": place.lease.pk,
         "batch_id": place.batch.pk,
+        "experiment_id": place.experiment.pk,
         "called": "1",
         "recipe": "plain",
     }
@@ -157,6 +164,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{slug}/ensembles": {"name": "both", "models": ["one", "two"]},
     "/datasets/{slug}/recipes": {"recipe": {"name": "mine"}},
     "/datasets/{slug}/runs": {"ensemble": "heads"},
+    "/datasets/{slug}/experiments": {"name": "mine", "arms": [{"name": "raw", "labels": "source"}]},
     "/datasets/{slug}/runs/{run_id}/sample": {"size": 2},
     "/datasets/{slug}/leases/{lease_id}/label": {"choice": "tie"},
     "/datasets/{slug}/snapshots/{called}/tags": {"name": "v1"},

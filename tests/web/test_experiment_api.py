@@ -103,13 +103,13 @@ def test_a_name_is_taken_once(program: Program) -> None:
 
 def test_strangers_and_annotators_see_no_experiments(program: Program, noisy: Dataset) -> None:
     made = program.post(AT, **wanted()).found["id"]
-    stranger, annotator = factories.user("stranger"), factories.annotator(noisy, "anna").user
-    assert annotator is not None
+    anna = factories.annotator(noisy, "anna").user
+    assert anna is not None
+    stranger, annotator = program_of(factories.user("stranger")), program_of(anna)
     for path in (AT, f"{AT}/{made}"):
-        answer = program_of(stranger).get(path)
-        assert (answer.status, answer.sentence) == (404, NOT_HERE)
-        assert program_of(annotator).get(path).status == 403
-    assert program_of(annotator).post(AT, **wanted(name="other")).status == 403
+        assert (stranger.get(path).status, stranger.get(path).sentence) == (404, NOT_HERE)
+        assert annotator.get(path).status == 403
+    assert annotator.post(AT, **wanted(name="other")).status == 403
 
 
 def test_another_datasets_pairs_judge_only_for_who_curates_them(
