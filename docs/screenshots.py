@@ -189,6 +189,8 @@ def take_decided(
         "overview": f"{desk}/",
     }
     freeze(page, desk)
+    pages["experiment"] = experiment(page, desk)
+    pages["recipe"] = f"{desk}/recipes/new/?recipe=soft+labels+%2B+margin"
     for scheme in SCHEMES:
         with context_like(browser, signed_in, DESKTOP, scheme) as context:
             for name, url in pages.items():
@@ -368,6 +370,20 @@ def applied_policy(page: Page, desk: str) -> str:
     page.get_by_role("button", name="Apply…").click()
     page.get_by_role("button", name="Decide").click()
     page.get_by_role("heading", name="Its pairs").wait_for(timeout=120_000)
+    return page.url
+
+
+def experiment(page: Page, desk: str) -> str:
+    """Raw labels, the last snapshot and soft labels, judged by what was planted; the address of the
+    report."""
+    page.goto(f"{desk}/experiments/new/")
+    page.get_by_role("button", name="Add an arm").click()
+    page.get_by_label("Name of arm 3").fill("soft labels")
+    page.get_by_label("Recipe of arm 3").select_option("soft labels")
+    page.get_by_label("a file that says").check()
+    page.get_by_label("The file").set_input_files(PLANTED)
+    page.get_by_role("button", name="Start the experiment").click()
+    page.locator(".verdict-sentence").wait_for(timeout=600_000)
     return page.url
 
 

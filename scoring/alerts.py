@@ -16,7 +16,7 @@ from curator.lib import work
 from curator.lib.work import Work
 from curator.templatetags.curator import percent
 from scoring import counting, sampling
-from scoring.models import DatasetFigures, ScoringRun, TrainingRun
+from scoring.models import Arm, DatasetFigures, ScoringRun, TrainingRun
 from scoring.reports import Standing
 
 STRONG_CONFOUND = 0.3  # of Spearman's rank correlation
@@ -333,6 +333,22 @@ def _snapshots(seen: Looked) -> Iterator[Alert]:
     yield Alert(Severity.LATER, words, seen.to("scoring:snapshots"), "Freeze a snapshot")
 
 
+def _experiments(seen: Looked) -> Iterator[Alert]:
+    """A snapshot of decisions of which nobody has asked whether training on it helps."""
+    snapshot = seen.standing.snapshot
+    if snapshot is None or not snapshot.decided_count:
+        return
+    arms = Arm.objects.filter(experiment__dataset=seen.dataset, snapshot=snapshot)
+    if not arms.exists():
+        yield Alert(
+            Severity.LATER,
+            f"Nobody has tried yet whether training on snapshot {snapshot.number} makes better "
+            f"models.",
+            seen.to("scoring:experiment-new", after=snapshot.number),
+            "Prove it by an experiment",
+        )
+
+
 def _without_zeros(counts: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
@@ -353,4 +369,5 @@ LOOKS = (
     _broken,
     _comments,
     _snapshots,
+    _experiments,
 )

@@ -18,7 +18,15 @@ from annotations.models import Dataset, Verdict
 from curator.models import User, WorkerProcess
 from scoring import alerts, counting, freezing, leanings, overviews, reports, strengths, tasks
 from scoring.alerts import Severity
-from scoring.models import DatasetFigures, Flag, ReviewSample, SampledPair, ScoringRun
+from scoring.models import (
+    Arm,
+    DatasetFigures,
+    Experiment,
+    Flag,
+    ReviewSample,
+    SampledPair,
+    ScoringRun,
+)
 from tests import factories
 from tests.scenarios import Scene
 
@@ -333,6 +341,25 @@ def test_decisions_that_no_snapshot_holds_are_named(scene: Scene) -> None:
     assert "since snapshot 1." in sentences(scene.dataset)[-1]
     decisions.undo(decision=made, by=scene.curator)
     assert not any("snapshot" in sentence for sentence in sentences(scene.dataset))
+
+
+def test_a_snapshot_of_decisions_is_to_be_proven_by_an_experiment(scene: Scene) -> None:
+    decisions.decide(pair=scene.pair, verdict=Verdict.KEEP, by=scene.curator, based_on=None)
+    assert not any("better models" in sentence for sentence in sentences(scene.dataset))
+    snapshot = freezing.freeze(dataset=scene.dataset, by=scene.curator)
+    assert f"training on snapshot {snapshot.number} makes better" in sentences(scene.dataset)[-1]
+    experiment = Experiment.objects.create(
+        dataset=scene.dataset, name="proof", members_count=2, seeds=[0], folds=2
+    )
+    Arm.objects.create(
+        experiment=experiment,
+        position=0,
+        name="it",
+        labels="snapshot",
+        snapshot=snapshot,
+        recipe={},
+    )
+    assert not any("better models" in sentence for sentence in sentences(scene.dataset))
 
 
 # --- Large datasets -------------------------------------------------------------------------------
