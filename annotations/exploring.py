@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, router
 from django.db.models import Count, Q, QuerySet
 
 from annotations import checks, places
@@ -234,36 +236,57 @@ FACETS = (
     "topic",
     "turns",
 )
-# columns counted in one pass: so few combinations that a database keeps their counts in memory
+# columns counted together: so few combinations that a database keeps their counts in memory
 TOGETHER = (
     ("is_scored", "flag", "verdict", "source_preference", "checks"),
     ("topic", "turns"),
     ("origin",),
+    ("opinion",),
 )
 
 
 def facets(dataset: Dataset, wanted: Filter) -> Facets:
     """How many of the filter's pairs have each value of what most is asked for."""
     found = dataset.standings.filter(where(wanted.clauses)).order_by()
-    found = found.annotate(is_scored=Q(run_id__isnull=False))
+    found = found.annotate(is_scored=Q(run_id__isnull=False), opinion=OPINION)
     counts: dict[str, Counter[str | int]] = {name: Counter() for name in FACETS}
-    for columns in TOGETHER:
-        rows: Any = found.values_list(*columns).annotate(count=Count("*"))
-        for *values, number in rows:
-            for name, value in _named(dict(zip(columns, values, strict=True))):
-                counts[name][value] += number
+    for stored, number in _combinations(found):
+        for name, value in _named(stored):
+            counts[name][value] += number
     pairs = sum(counts["status"].values())
-    counts["people"] = _opinions(found, pairs)
     return Facets(pairs, {name: _facet(name, counts[name]) for name in FACETS})
 
 
-def _opinions(found: Standings, pairs: int) -> Counter[str | int]:
-    """What people say of the pairs; most pairs nobody has judged."""
-    judged = found.exclude(people_a=0, people_b=0, people_tie=0, people_both_bad=0)
-    rows: Any = judged.annotate(opinion=OPINION).values_list("opinion").annotate(count=Count("*"))
-    counts: Counter[str | int] = Counter(dict(rows))
-    counts[NONE] += pairs - counts.total()
-    return counts
+def _combinations(found: Standings) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """The combinations of values in each group of columns, and how many pairs have them. PostgreSQL
+    asks once which pairs these are and counts all groups in one pass; SQLite asks for each."""
+    columns = [name for group in TOGETHER for name in group]
+    connection = connections[router.db_for_read(PairStanding)]
+    if connection.vendor != "postgresql":
+        for group in TOGETHER:
+            rows: Any = found.values_list(*group).annotate(count=Count("*"))
+            for *values, number in rows:
+                yield dict(zip(group, values, strict=True)), number
+        return
+    try:
+        select, parameters = (
+            found.values_list(*columns).query.get_compiler(connection=connection).as_sql()
+        )
+    except EmptyResultSet:
+        return
+    names, firsts = ", ".join(columns), [group[0] for group in TOGETHER]
+    sets = ", ".join(f"({', '.join(group)})" for group in TOGETHER)
+    absent = ", ".join(f"GROUPING({name})" for name in firsts)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {absent}, {names}, COUNT(*) FROM ({select}) AS found ({names})"  # noqa: S608 - names of ours
+            f" GROUP BY GROUPING SETS ({sets})",
+            parameters,
+        )
+        for row in cursor:
+            group = TOGETHER[row[: len(TOGETHER)].index(0)]
+            values = dict(zip(columns, row[len(TOGETHER) : -1], strict=True))
+            yield {name: values[name] for name in group}, row[-1]
 
 
 def narrowed(wanted: Filter, name: str, value: str | int) -> Filter:
@@ -277,6 +300,8 @@ def _named(stored: Mapping[str, Any]) -> Iterator[tuple[str, str | int]]:
     for name in ("source_preference", "origin", "topic", "turns"):
         if name in stored:
             yield name, NONE if stored[name] in ("", None) else stored[name]
+    if "opinion" in stored:
+        yield "people", stored["opinion"]
     if "verdict" in stored:
         yield "flag", (stored["flag"] or NONE) if stored["is_scored"] else "unscored"
         yield "status", stored["verdict"] or "undecided"
