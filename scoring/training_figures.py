@@ -20,8 +20,8 @@ STYLES = (
 )
 SHOWN_LABELS = {
     TRUSTED: ("trusted labels", "accent", "circle"),
-    AGREEING: ("labels that are trusted to be right", "strong", "diamond"),
-    RAW: ("raw labels, as imported", "clear", "square"),
+    AGREEING: ("where both agree", "strong", "diamond"),
+    RAW: ("raw labels", "clear", "square"),
 }
 OFFSET = 0.2  # between the dots of an arm
 LONGEST = 24  # characters of a name beside an axis
@@ -176,7 +176,7 @@ def differences_of(differences: Sequence[Values]) -> Figure:
             }
         )
     layout = {
-        "xaxis": {"title": {"text": "points more accurate than the first arm"}, "zeroline": False},
+        "xaxis": {"title": {"text": "points more than the first arm"}, "zeroline": False},
         "yaxis": {
             "tickvals": list(places.values()),
             "ticktext": [_short(name) for name in places],

@@ -67,7 +67,8 @@ class IterationForm(forms.Form):
     backbone = forms.ChoiceField(choices=BACKBONES)
 
     def __init__(self, dataset: Dataset, data: Mapping[str, Any] | None = None) -> None:
-        name = f"pool-{dataset.iterations.count() + 1}"
+        begun = dataset.iterations.count()
+        name = f"pool{begun + 1}" if begun else "pool"
         super().__init__(cast("Any", data), initial={"name": name})
         self.recipes = {
             entry.name: entry.recipe

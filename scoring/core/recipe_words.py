@@ -51,7 +51,9 @@ def in_words(recipe: Recipe) -> list[str]:
     said = [_model(recipe.model), _loss(recipe.loss)]
     said += [_treatment(treatment) for treatment in recipe.treatments]
     if len(recipe.treatments) > 1:
-        said.append("Of treatments that meet the same pair, the later goes over the earlier.")
+        said.append(
+            "A pair takes every treatment that it meets; where two differ, the later counts."
+        )
     if recipe.keeps_ties:
         said.append("Ties are learnt as even chances.")
     if recipe.contrastive is not None:

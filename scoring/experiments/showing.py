@@ -14,7 +14,7 @@ from scoring.models import Arm, Experiment, Trial
 Values = Mapping[str, Any]
 ALL_LABELS = {
     TRUSTED: "trusted labels",
-    AGREEING: "raw labels that are trusted to be right",
+    AGREEING: "labels on which both agree",
     RAW: "raw labels",
 }
 

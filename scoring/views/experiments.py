@@ -134,6 +134,7 @@ def _form(
     context |= {
         "trusted": found,
         "trusted_count": count,
+        "trusted_ties": len(found.truths) - count,
         "sources": {name: count for name, count in found.sources.items() if count},
         "lacks_trusted": count < trusted.FEWEST_TRUSTED,
         "fewest_trusted": trusted.FEWEST_TRUSTED,

@@ -46,7 +46,7 @@ function themed(figure) {
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line-strong"), font: { color: colour("text") } },
-      legend: { orientation: "h", y: 1.12, x: 0 },
+      legend: { orientation: "h", yanchor: "bottom", y: 1.02, x: 0 },
       margin: { l: 48, r: 8, t: 8, b: 40 },
     },
   };
