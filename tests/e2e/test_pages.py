@@ -27,6 +27,12 @@ PAGES = {
     "scoring:policies": ("scene",),
     "scoring:activity": ("scene",),
     "scoring:evidence": ("scene",),
+    "scoring:recipes": ("scene",),
+    "scoring:recipe-new": ("scene",),
+    "scoring:responses": ("scene",),
+    "scoring:iterations": ("scene",),
+    "scoring:experiments": ("scene",),
+    "scoring:experiment-new": ("scene",),
 }
 # those that stand on more than one line
 BROKEN_NUMBERS = """() => {
