@@ -8,7 +8,7 @@ the same. Where truth is needed, a fifth of the labels is flipped on purpose and
 those from before; where a second opinion is needed, it is GPT-3.5's on the same pairs. Every seed
 has a split by prompt, bags and flips of its own; figures are means over seeds with their standard
 deviation, differences have Student's 95 % interval over seeds. What counts as agreeing with the
-paper is written beside each figure's code, and was before it was run.
+paper is written beside each figure's code.
 """
 
 from collections.abc import Callable, Iterator
