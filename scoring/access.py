@@ -40,6 +40,7 @@ def run_to_watch(user: User, slug: str, run_id: int) -> ScoringRun:
 def experiment_to_watch(user: User, slug: str, experiment_id: int) -> Experiment:
     dataset = access.dataset_to_curate(user, slug)
     found = Experiment.objects.select_related("dataset", "evaluated_on", "responses")
+    found = found.defer("truths")  # one for every trusted pair, and no page shows them
     return get_object_or_404(found, dataset=dataset, pk=experiment_id)
 
 

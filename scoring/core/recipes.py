@@ -38,14 +38,18 @@ LONGEST_NOTE = 2000
 MOST_TREATMENTS = 50
 MOST_MEMBERS = 100
 LARGEST_NUMBER = 1e300
+LEAST_BETA = 0.01  # of the robust loss: below it, one pair alone would count
+MOST_PROBLEMS = 20  # that are told at once
 
 
 class BadRecipe(ValueError):
-    """A recipe cannot be read or makes no sense. `problems` has a sentence for each reason."""
+    """A recipe cannot be read or makes no sense. `problems` has a sentence for each reason, or for
+    the first of very many."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(" ".join(problems))
-        self.problems = list(problems)
+        told, more = list(problems[:MOST_PROBLEMS]), len(problems) - MOST_PROBLEMS
+        self.problems = [*told, f"And {more:,} more."] if more > 0 else told
+        super().__init__(" ".join(self.problems))
 
 
 @dataclass(frozen=True)
@@ -313,10 +317,12 @@ class _Reader:
         for key in written:
             if key in keys:
                 continue
-            near = difflib.get_close_matches(str(key), keys, n=1)
+            written_as, near = str(key)[:60], []
+            if len(self.problems) < MOST_PROBLEMS:  # comparing words takes its time
+                near = difflib.get_close_matches(written_as, keys, n=1)
             hint = f" Is `{near[0]}` meant?" if near else ""
             self.problems.append(
-                f"{what} has no `{str(key)[:60]}`; it has {', '.join(f'`{k}`' for k in keys)}."
+                f"{what} has no `{written_as}`; it has {', '.join(f'`{k}`' for k in keys)}."
                 f"{hint}"
             )
 
@@ -338,7 +344,8 @@ class _Reader:
         if len(value) > most:
             self.problems.append(f"{what} is at most {most} characters long.")
         if any(
-            ord(sign) < 32 and sign not in "\n\t" or 0xD800 <= ord(sign) < 0xE000 for sign in value
+            (ord(sign) < 32 and sign not in "\n\t") or 0xD800 <= ord(sign) < 0xE000
+            for sign in value
         ):
             self.problems.append(f"{what} holds signs that cannot be shown or stored.")
         return value.strip()
@@ -426,7 +433,7 @@ class _Reader:
         return Loss(
             name=self.choice(found, "name", "The loss", tuple(LOSSES), BRADLEY_TERRY),
             noise=self.number(found, "noise", Loss.noise, low=0.0, high=0.5, below_high=True),
-            beta=self.number(found, "beta", Loss.beta, low=0.0, high=float("inf"), above_low=True),
+            beta=self.number(found, "beta", Loss.beta, low=LEAST_BETA, high=float("inf")),
             centring=self.number(found, "centring", Loss.centring, low=0.0, high=float("inf")),
         )
 
@@ -457,9 +464,13 @@ class _Reader:
         if not isinstance(flags, Sequence) or not all(flag in FLAGS for flag in flags):
             self.problems.append(f"{what}: a flag is {_either(FLAGS)}, not {_shown(flags)}.")
             flags = []
+        elif not flags and "flag" in found:
+            self.problems.append(
+                f"{what} is for no flag at all: name one, or leave `flag` out to treat every pair."
+            )
         span = found.get("percentile")
         percentile = None
-        if span is not None:
+        if "percentile" in found:
             is_span = isinstance(span, Sequence) and not isinstance(span, str) and len(span) == 2
             if is_span and all(_is_number(end) for end in span) and 0 <= span[0] < span[1] <= 1:
                 percentile = (float(span[0]), float(span[1]))
@@ -473,12 +484,12 @@ class _Reader:
         )
         if below is not None and from_ is not None and from_ >= below:
             self.problems.append(f"{what}: no strength is from {from_:g} and below {below:g}.")
-        return When(tuple(flags), percentile, below, from_)
+        return When(tuple(dict.fromkeys(flags)), percentile, below, from_)
 
     def _bound(self, written: Mapping[str, Any], key: str, what: str) -> float | None:
-        value = written.get(key)
-        if value is None:
+        if key not in written:
             return None
+        value = written[key]
         if not _is_number(value):
             self.problems.append(f"{what}: `{key}` is a number, not {_shown(value)}.")
             return None
@@ -487,9 +498,8 @@ class _Reader:
     def _then(self, written: object, what: str) -> Then:
         found = self.mapping(written, f"`then` of {what.lower()}")
         keys = ("flip", "drop", "alpha", "probability", "margin", "weight")
+        before = len(self.problems)
         self.known(found, keys, f"{what}: `then`")
-        if not found:
-            self.problems.append(f"{what} does nothing: `then` says {_either(keys)}.")
         for key in ("flip", "drop"):
             if not isinstance(found.get(key, False), bool):
                 self.problems.append(f"{what}: `{key}` is true or false.")
@@ -518,7 +528,7 @@ class _Reader:
             weight = self.number(
                 found, "weight", 1.0, low=0.0, high=1000.0, what=f"{what}: `weight`"
             )
-        return Then(
+        then = Then(
             flip=found.get("flip") is True,
             drop=found.get("drop") is True,
             alpha=alpha,
@@ -527,6 +537,9 @@ class _Reader:
             weight=weight,
             by_grade=by_grade,
         )
+        if then == Then() and len(self.problems) == before:
+            self.problems.append(f"{what} does nothing: `then` says {_either(keys)}.")
+        return then
 
     def contrastive(self, written: object) -> Contrastive | None:
         if written is None:
@@ -616,7 +629,6 @@ class _Reader:
                 "Without dropout both views of a text are the same and contrastive learning does "
                 "nothing: set the model's `dropout` above 0 (the paper's is 0.05)."
             )
-
 
     def no_margin_for_all(self, treatments: Sequence[Treatment]) -> None:
         """Ties have no strength of their own, so that only a treatment of all pairs meets them."""
