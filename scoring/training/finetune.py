@@ -7,6 +7,7 @@ its own number alone, so that a training that was interrupted ends with the same
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -139,8 +140,14 @@ class _Training:
     ) -> None:
         self.learner, self.lesson, self.recipe, self.seed = learner, lesson, recipe, seed
         self.savepoints, self.pace = savepoints, pace
-        self.accelerator = Accelerator(mixed_precision=_precision())
+        # told to, it also counts processes where there is no GPU
+        self.accelerator = Accelerator(
+            mixed_precision=_precision(), cpu=not torch.cuda.is_available()
+        )
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if self.world != started:
+            raise RuntimeError(f"{started} processes were started, {self.world} found each other.")
         self.pairs = np.flatnonzero(lesson.learns)
         if not len(self.pairs):
             raise Refusal("There is nothing to learn: the recipe leaves out every pair of the bag.")
@@ -197,7 +204,8 @@ class _Training:
         return self._tuned(step, is_complete=True)
 
     def _resumed(self) -> int:
-        found = self.savepoints.resume(self.named, self.optimiser)
+        with self.accelerator.main_process_first():  # which clears what is of another training
+            found = self.savepoints.resume(self.named, self.optimiser)
         if found is None:
             return 0
         step, progress = found
@@ -249,9 +257,8 @@ class _Training:
         if self.progress.start is None:
             self.progress.start = loss
         check_loss(loss, self.progress.start, where=where)
-        for weight in self.weights if self.world > 1 else []:
-            if weight.grad is not None:
-                weight.grad = self._summed(weight.grad)
+        if self.world > 1:
+            self._share_gradients()
         length = nn.utils.clip_grad_norm_(self.weights, LONGEST_GRADIENT)
         if not bool(torch.isfinite(length)):
             raise Diverged(
@@ -264,6 +271,16 @@ class _Training:
             before + more
             for before, more in zip(self.progress.gathered, sums.tolist(), strict=True)
         ]
+
+    def _share_gradients(self) -> None:
+        """Add up the processes' gradients. One whose share of the batch is empty has none, and adds
+        zeros: all must take part in every sum."""
+        has_one = [float(weight.grad is not None) for weight in self.weights]
+        touched = self._summed(torch.tensor(has_one, device=self.accelerator.device))
+        for weight, by in zip(self.weights, touched.tolist(), strict=True):
+            if by:
+                own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                weight.grad = self._summed(own)
 
     def _batch(self, step: int) -> Indices:
         epoch, place = divmod(step, self.steps_an_epoch)
@@ -291,12 +308,13 @@ class _Training:
             self._draw_from(step, 0, self.rank)
             own = batch[self.rank :: self.world]
             whole = float(self.lesson.targets.weight[batch].sum())
+            sharing = min(self.world, len(batch))
             parts = [own] if self._compares_pairs else self._parts(own)
             for part in parts:
                 if not len(part):
                     continue
                 loss, more = self._loss(part, step)
-                share = 1.0 / self.world if self._compares_pairs else 1.0 / whole
+                share = 1.0 / sharing if self._compares_pairs else 1.0 / whole
                 (loss * share).backward()
                 sums += more
         return sums

@@ -146,10 +146,10 @@ def main(folder: Path) -> None:
     job = json.loads((folder / JOB).read_text())
     recipe = recipes.parse(job["recipe"])
     within = None if job["within"] is None else Path(job["within"])
-    learner = learners.load(
-        recipe.model, seed=job["seed"], within=within, half=torch.cuda.is_available()
-    )
     try:
+        learner = learners.load(
+            recipe.model, seed=job["seed"], within=within, half=torch.cuda.is_available()
+        )
         tuned = finetune.fine_tune(
             learner,
             Lesson.read(folder / LESSON),
@@ -157,13 +157,13 @@ def main(folder: Path) -> None:
             seed=job["seed"],
             savepoints=Savepoints(Path(job["savepoints"]), job["facts"]),
             pace=Pace(**job["pace"]),
-            on_step=lambda step, total: _say({"step": step, "total": total}),
-            on_look=lambda point: _say({"look": point.as_dict()}),
+            on_step=lambda step, total: _say_once({"step": step, "total": total}),
+            on_look=lambda point: _say_once({"look": point.as_dict()}),
             should_stop=(folder / STOP).exists,
         )
     except Refusal as refusal:
         kind = "Diverged" if isinstance(refusal, Diverged) else "Refusal"
-        _say({"error": kind, "reason": str(refusal)})
+        _say({"error": kind, "reason": str(refusal)})  # any of them: the others wait for it in vain
         return
     if _is_first() and tuned.is_complete:
         weights = {
@@ -172,17 +172,22 @@ def main(folder: Path) -> None:
             if name != PROTOTYPES
         }
         save_file(weights, folder / RESULT)
-    _say({**asdict(tuned), "curve": [point.as_dict() for point in tuned.curve]})
+    _say_once({**asdict(tuned), "curve": [point.as_dict() for point in tuned.curve]})
 
 
 def _is_first() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _say(what: dict[str, Any]) -> None:
+def _say_once(what: dict[str, Any]) -> None:
+    """What all processes know, from one of them."""
     if _is_first():
-        sys.stdout.write(f"{SAID}{json.dumps(what)}\n")
-        sys.stdout.flush()
+        _say(what)
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.write(f"{SAID}{json.dumps(what)}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -418,7 +418,8 @@ def test_a_lesson_is_read_back_as_it_was_written(base: Path, tmp_path: Path) -> 
     assert back.texts_of(np.array([5]))[1].key == lesson.texts_of(np.array([5]))[1].key
 
 
-def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("held_out", [4, 7], ids=["even", "one-pair-in-the-last-batch"])
+def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path, held_out: int) -> None:
     recipe = recipe_of(
         WHOLE,
         base,
@@ -426,9 +427,9 @@ def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path) -> None:
         loss={"name": "bradley-terry", "centring": 0.01},
         optimiser={"epochs": 2, "patience": 5},
     )
-    one, done = tuned(recipe, tmp_path / "one", held_out=4)
+    one, done = tuned(recipe, tmp_path / "one", held_out=held_out)
     learner = learners.load(recipe.model, seed=1)
-    lesson = lesson_for(learner, recipe, held_out=4)
+    lesson = lesson_for(learner, recipe, held_out=held_out)
     steps: list[int] = []
     looks: list[Point] = []
     together = side_by_side.fine_tune(
@@ -480,3 +481,32 @@ def test_processes_end_with_the_worker_that_lost_its_lease(base: Path, tmp_path:
             processes=2,
         )
     assert not (tmp_path / "state-shared").exists()
+
+
+def test_what_any_of_the_processes_refuses_is_heard(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_of(WHOLE, base)
+    job = {
+        "recipe": recipes.as_json(recipe),
+        "seed": 1,
+        "savepoints": str(tmp_path / "state"),
+        "facts": {},
+        "pace": {},
+        "within": None,
+    }
+    (tmp_path / side_by_side.JOB).write_text(json.dumps(job))
+    learner = learners.load(recipe.model, seed=1)
+    lesson_for(learner, recipe).write(tmp_path / side_by_side.LESSON)
+
+    def short_of_memory(*_: Any, **__: Any) -> Tuned:
+        raise Refusal("The device's memory does not hold a pair of this length.")
+
+    monkeypatch.setattr(side_by_side.finetune, "fine_tune", short_of_memory)
+    monkeypatch.setattr(side_by_side, "_is_first", lambda: False)
+    side_by_side.main(tmp_path)
+    said = capsys.readouterr().out.strip()
+    assert json.loads(said.removeprefix(side_by_side.SAID)) == {
+        "error": "Refusal",
+        "reason": "The device's memory does not hold a pair of this length.",
+    }
