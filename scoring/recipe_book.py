@@ -26,7 +26,7 @@ Choices = list[tuple[str, list[tuple[str, str]]]]  # groups, and names in each
 
 PLAIN = "plain"
 ENDINGS = (".json", ".yaml", ".yml")
-LARGEST_FILE = 200_000  # bytes
+LARGEST_FILE = 20_000  # bytes
 
 
 class NoSuchRecipe(Refusal):
@@ -221,8 +221,11 @@ def as_json(entry: Entry) -> Mapping[str, Any]:
 
 def as_text(recipe: Recipe) -> str:
     """The recipe as YAML, to be changed and read again."""
-    return yaml.safe_dump(
-        json.loads(json.dumps(recipes.as_json(recipe))), sort_keys=False, allow_unicode=True
+    return yaml.dump(
+        json.loads(json.dumps(recipes.as_json(recipe))),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
     )
 
 
@@ -240,12 +243,26 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"`{key}` is said twice")
+        said: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no key that anybody knows, as is found below
+            if key.value in said:
+                raise yaml.YAMLError(f"`{key.value[:60]}` is said twice")
+            said.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
+    def whole_number(self, node: yaml.ScalarNode) -> int:
+        """Decimal, whatever it begins with: 010 is ten."""
+        return int(self.construct_scalar(node))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back: a word that any of both versions of YAML takes for a number
+    or a truth value stands in quotes."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
 
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
@@ -254,4 +271,5 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
     ("float", r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))

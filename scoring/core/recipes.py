@@ -322,8 +322,7 @@ class _Reader:
                 near = difflib.get_close_matches(written_as, keys, n=1)
             hint = f" Is `{near[0]}` meant?" if near else ""
             self.problems.append(
-                f"{what} has no `{written_as}`; it has {', '.join(f'`{k}`' for k in keys)}."
-                f"{hint}"
+                f"{what} has no `{written_as}`; it has {', '.join(f'`{k}`' for k in keys)}.{hint}"
             )
 
     def text(

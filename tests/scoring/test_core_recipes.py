@@ -82,13 +82,20 @@ def test_the_digest_names_what_a_recipe_does_and_not_what_it_is_called() -> None
         (written(loss={"alpha": 0.1}), "A loss has no `alpha`"),
         (written(loss={"name": "hinge"}), "The loss is `bradley-terry`, `unbiased` or `robust`"),
         (written(loss={"name": "unbiased", "noise": 0.5}), "from 0 and below 0.5, not 0.5."),
-        (written(loss={"name": "robust", "beta": 0}), "`beta` is a number above 0, not 0."),
-        (written(loss={"name": "robust", "beta": math.inf}), "`beta` is a number above 0"),
+        (written(loss={"name": "robust", "beta": 0}), "`beta` is a number from 0.01, not 0."),
+        (written(loss={"name": "robust", "beta": 1e-40}), "a number from 0.01, not 1e-40."),
+        (written(loss={"name": "robust", "beta": math.inf}), "`beta` is a number from 0.01"),
         (treating({"alpha": 0.5}), "Treatment 1: `alpha` is a number from 0 and below 0.5"),
         (treating({"alpha": -0.1}), "`alpha` is a number from 0 and below 0.5, not -0.1."),
         (treating({"alpha": True}), "`alpha` is a number from 0 and below 0.5, not True."),
         (treating({"alpha": math.nan}), "`alpha` is a number from 0 and below 0.5, not nan."),
         (treating({}), "Treatment 1 does nothing"),
+        (treating({"flip": False}), "Treatment 1 does nothing"),
+        (treating({"probability": None}), "Treatment 1 does nothing"),
+        (treating({"drop": True}, {"flag": []}), "Treatment 1 is for no flag at all: name one"),
+        (treating({"drop": True}, {"flag": None}), "a flag is `flipped`"),
+        (treating({"drop": True}, {"percentile": None}), "two shares from 0 to 1"),
+        (treating({"drop": True}, {"strength_from": None}), "is a number, not nothing."),
         (treating({"drop": True, "flip": True}), "who drops pairs does nothing else"),
         (treating({"drop": "yes"}), "`drop` is true or false."),
         (treating({"alpha": 0.1, "probability": "calibrated"}), "by `alpha` or by `probability`"),
@@ -137,6 +144,28 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(recipe: object, sentence: 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     recipe = written(los={}, loss={"noise": 2}, treatments=[{"then": {"alpha": 3}}])
     assert len(problems_of(recipe)) == 3
+
+
+def test_of_very_many_problems_the_first_are_told() -> None:
+    found = problems_of(written(**{f"los{number}": 1 for number in range(2000)}))
+    assert len(found) == 21
+    assert "Is `loss` meant?" in found[0]
+    assert found[-1] == "And 1,980 more."
+
+
+def test_only_the_words_of_problems_that_are_told_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[str] = []
+
+    def near(word: str, possibilities: object, n: int) -> list[str]:
+        compared.append(word)
+        return []
+
+    monkeypatch.setattr(recipes.difflib, "get_close_matches", near)
+    problems_of(written(**{f"{number:0>5}" * 100: 1 for number in range(2000)}))
+    assert len(compared) == 20
+    assert max(map(len, compared)) == 60
 
 
 @given(

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from annotations.models import Dataset
 from curator.lib.refusals import Forbidden
 from scoring import recipe_book
-from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.core.recipes import PRESETS, BadRecipe, Recipe, parse
 from scoring.recipe_book import NoSuchRecipe
 from tests import factories
 
@@ -87,6 +89,31 @@ def test_words_and_numbers_are_read_as_people_mean_them() -> None:
     assert found.optimiser.learning_rate == 1e-4
 
 
+def test_whole_numbers_are_decimal_whatever_they_begin_with() -> None:
+    found = recipe_book.from_text("name: x\nmodel: {kind: hidden}\noptimiser: {epochs: 010}\n")
+    assert found.optimiser.epochs == 10
+
+
+@given(st.text(min_size=1, max_size=12) | st.from_regex(r"\A[-+.0-9eEx_:]{1,8}\Z"))
+@example("1e5")
+@example("010")
+@example("on")
+@example("null")
+@example("=")
+def test_whatever_a_recipe_is_called_it_is_read_back_as_it_was_written(name: str) -> None:
+    try:
+        recipe = parse({"name": name})
+    except BadRecipe:
+        return
+    assert recipe_book.from_text(recipe_book.as_text(recipe)) == recipe
+
+
+def test_small_numbers_are_read_back_as_they_were_written() -> None:
+    tuned = {"model": {"kind": "hidden"}, "optimiser": {"learning_rate": 1e-5, "warm_up": 1e-22}}
+    recipe = parse({"name": "slow", **tuned})
+    assert recipe_book.from_text(recipe_book.as_text(recipe)) == recipe
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -98,7 +125,8 @@ def test_words_and_numbers_are_read_as_people_mean_them() -> None:
         ("[" * 5000, "This is neither YAML nor JSON"),
         ("name: " + "9" * 5000, "This is neither YAML nor JSON"),
         ("name: x\nloss: {nois: 0.1}", "Is `noise` meant?"),
-        ("x" * 300_000, "at most 200,000 characters"),
+        ("x" * 30_000, "at most 20,000 characters"),
+        ("name: x\n? [a]\n: 1", "This is neither YAML nor JSON"),
     ],
 )
 def test_what_is_no_recipe_is_refused_in_a_sentence(text: str, sentence: str) -> None:
