@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from annotations.models import Dataset
 from curator.lib import digests, work
 from curator.lib.batches import batches
 from scoring import embedding, responses
@@ -34,8 +35,8 @@ class Answers:
     projected: Floats  # (responses, components)
     ends: Indices  # (prompts,): one past the last response of each
     scores: Doubles  # (responses,): NaN where there is none
-    is_learnt: npt.NDArray[np.bool_]  # (prompts,): whether pairs of the prompt are learnt from
-    is_held_out: npt.NDArray[np.bool_]  # (prompts,): whether the prompt belongs to the fold
+    is_judged: npt.NDArray[np.bool_]  # (prompts,): no arm learns anything of the prompt
+    is_held_out: npt.NDArray[np.bool_]  # (prompts,): no recipe may meta-train on the prompt
 
     def of(self, prompt: int) -> slice:
         return slice(int(self.ends[prompt - 1]) if prompt else 0, int(self.ends[prompt]))
@@ -46,7 +47,7 @@ class Answers:
         return [
             prompt
             for prompt in range(len(self.ends))
-            if not self.is_learnt[prompt] and np.isfinite(self.scores[self.of(prompt)]).all()
+            if self.is_judged[prompt] and np.isfinite(self.scores[self.of(prompt)]).all()
         ]
 
 
@@ -59,7 +60,7 @@ def answers_of(trial: Trial, found: Material) -> Answers | None:
     experiment = trial.arm.experiment
     if experiment.responses is None:
         return None
-    name = material.name_of(trial)
+    name = experiment.pk, round(experiment.created_at.timestamp()), trial.fold
     if name not in _kept:
         while len(_kept) >= KEPT:
             _kept.popitem(last=False)
@@ -92,8 +93,8 @@ def rewards(head: Head | HiddenHead, projected: Floats, directions: Floats) -> F
 
 
 def to_meta_train_on(answers: Answers, meta: Meta, name: str) -> Floats:
-    """Features (prompts, responses a prompt, components) of prompts outside the fold: the first so
-    many responses of each that has as many. Raises NotEnoughPairs."""
+    """Features (prompts, responses a prompt, components) of prompts that are not held out: the
+    first so many responses of each that has as many. Raises NotEnoughPairs."""
     starts = np.concatenate([[0], answers.ends[:-1]])
     wanted = [
         int(start)
@@ -110,23 +111,31 @@ def to_meta_train_on(answers: Answers, meta: Meta, name: str) -> Floats:
 
 def _read(trial: Trial, experiment: Experiment, given: ResponseSet, found: Material) -> Answers:
     backbone = material.backbone_of(experiment)
-    known = set(experiment.dataset.pairs.order_by().values_list("group", flat=True))
-    projected, counts, scores, is_learnt, is_held_out = [], [], [], [], []
+    known, elsewhere = _groups(experiment.dataset), set[str]()
+    if experiment.evaluated_on is not None:
+        elsewhere = _groups(experiment.evaluated_on)
+    some_meta_train = any(arm.recipe.get("meta") for arm in experiment.arms.all())
+    projected, counts, scores, is_judged, is_held_out = [], [], [], [], []
     for some in batches(responses.read(given), CHUNK):
         asked = [(row.prompt, text) for row in some for text in row.responses]
         projected.append(found.space.project(embedding.response_features(asked, backbone)))
         for row in some:
             group = digests.of_value(row.prompt)
-            held_out = planning.is_held_out(experiment, group, trial.fold)
+            held_out = group in elsewhere or planning.is_in_fold(experiment, group, trial.fold)
+            learnt = group in known and not planning.is_held_out(experiment, group, trial.fold)
             counts.append(len(row.responses))
             scores += [np.nan if score is None else score for score in row.scores]
             is_held_out.append(held_out)
-            is_learnt.append(group in known and not held_out)
+            is_judged.append(not learnt and (held_out or not some_meta_train))
         work.renew(trial)
     return Answers(
         projected=np.concatenate(projected),
         ends=np.cumsum(counts, dtype=np.int64),
         scores=np.array(scores, dtype=np.float64),
-        is_learnt=np.array(is_learnt),
+        is_judged=np.array(is_judged),
         is_held_out=np.array(is_held_out),
     )
+
+
+def _groups(dataset: Dataset) -> set[str]:
+    return set(dataset.pairs.order_by().values_list("group", flat=True))

@@ -3,8 +3,11 @@ by scores, and the models behind these may have learnt the very pairs that judge
 
 from typing import Any
 
+from django.db.models import Q
+
 from annotations.models import Dataset, Decision, Snapshot, SnapshotPair
-from scoring.models import Arm, ScoringRun
+from curator.lib.bulk import among
+from scoring.models import Arm, RewardModel, ScoringRun
 
 
 def warning(dataset: Dataset, name: str, labels: str, snapshot: Snapshot | None) -> str | None:
@@ -17,9 +20,11 @@ def warning(dataset: Dataset, name: str, labels: str, snapshot: Snapshot | None)
     for run_id in decided.iterator(2000):
         if isinstance(run_id, int):
             by_run[run_id] = by_run.get(run_id, 0) + 1
+    # heads, and models that were fine-tuned here: these have a bag of the dataset
+    learnt = RewardModel.objects.filter(Q(checkpoint__isnull=True) | ~Q(bag={}))
     trained = ScoringRun.objects.filter(
-        pk__in=by_run, ensemble__members__checkpoint__isnull=True
-    ).distinct()
+        pk__in=among(by_run), ensemble__in=learnt.values("ensemble")
+    )
     count = sum(by_run[run.pk] for run in trained)
     if not count:
         return None

@@ -11,6 +11,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from annotations.models import Dataset, Decision, Snapshot
+from curator.lib.bulk import among
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
 from scoring import recipe_book
@@ -153,8 +154,11 @@ def plan(design: Design, *, by: User | None) -> Experiment:
 
 def is_held_out(experiment: Experiment, group: str, fold: int) -> bool:
     """Whether the pairs of a prompt group are kept from what is trained on the other folds."""
-    if experiment.evaluated_on_id is not None:
-        return False
+    return experiment.evaluated_on_id is None and is_in_fold(experiment, group, fold)
+
+
+def is_in_fold(experiment: Experiment, group: str, fold: int) -> bool:
+    """Whether a prompt group is dealt to the fold, held out or not."""
     return fold_of(group, seed=experiment.seeds[0], folds=experiment.folds) == fold
 
 
@@ -250,7 +254,7 @@ def _trusted(design: Design) -> Trusted:
         found = trusted.of_file(design.judged, design.truth)
     if design.evaluated_on is not None:
         return found
-    groups: Any = design.dataset.pairs.filter(pk__in=found.truths).order_by()
+    groups: Any = design.dataset.pairs.filter(pk__in=among(found.truths)).order_by()
     held_out = {
         pk
         for pk, group in groups.values_list("pk", "group").iterator(PAGE)

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
 
 from annotations import decisions
 from annotations.models import Dataset, GoldPair, PreferencePair, Snapshot, Verdict
@@ -14,11 +16,11 @@ from curator.lib.work import Work
 from curator.models import User
 from scoring import device_tasks, freezing, responses, tasks
 from scoring.core import recipes
-from scoring.core.recipes import PRESETS
+from scoring.core.recipes import PRESETS, Meta
 from scoring.engine.heads import Effects, Head, HiddenHead, Slices, rewards
-from scoring.experiments import best_of, launching, planning, shown, steps, trusted
+from scoring.experiments import best_of, launching, material, planning, shown, steps, trusted
 from scoring.experiments.planning import ArmPlan, Design
-from scoring.models import Arm, Experiment, Trial
+from scoring.models import Arm, Checkpoint, Experiment, Trial
 from scoring.training.heads import Space
 from tests import factories
 
@@ -167,7 +169,10 @@ def test_held_out_labels_reach_no_training(noisy: Dataset, design: Designer) -> 
     again = design(noisy, arms, seeds=1, name="turned")
     second = worked_off(launching.start(again, by=None))
     margins = [
-        [bytes(trial.margins or b"") for trial in Trial.objects.filter(arm__experiment=of).order_by("pk")]
+        [
+            bytes(trial.margins or b"")
+            for trial in Trial.objects.filter(arm__experiment=of).order_by("pk")
+        ]
         for of in (first, second)
     ]
     assert margins[0] == margins[1]
@@ -244,6 +249,45 @@ def test_scored_responses_tell_how_good_the_best_of_n_is(
     assert (best["prompts"], best["random"], best["best"]) == (6, 3.0, 5.0)
     assert best["random"] <= best["chosen"]["estimate"] <= 5.0
     assert experiment.result["arms"][1]["best_of_n"]["difference"]["estimate"] == 0.0
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_no_arm_is_judged_on_prompts_that_another_has_meta_trained_on(
+    noisy: Dataset, casey: User, tmp_path: Path, design: Designer, is_elsewhere: bool
+) -> None:
+    count, changes = 24, dict[str, Any]()
+    path = tmp_path / "sampled.jsonl"
+    path.write_text("".join(f"{json.dumps(sampled(number))}\n" for number in range(count)))
+    given, _ = responses.store_from(dataset=noisy, path=path, name="sampled", by=None)
+    if is_elsewhere:
+        other = factories.dataset("other", curators=[casey])
+        factories.imported(other, rows(40, prefix="sampled", wrong=set()))
+        changes = {"evaluated_on": other, "truth": truth(40, prefix="sampled", wrong=set())}
+    meta = ArmPlan("MetaRM", Arm.Labels.SOURCE, recipe=PRESETS["MetaRM"])
+    wanted = design(noisy, [RAW, meta], responses=given, seeds=3, **changes)
+    judged: list[int] = []
+    for trial in Trial.objects.filter(arm__experiment=launching.start(wanted, by=None)):
+        answers = best_of.answers_of(trial, material.of(trial))
+        assert answers is not None
+        taught = best_of.to_meta_train_on(answers, Meta(responses=2), "sampled")
+        learnt = {row.tobytes() for row in taught.reshape(-1, taught.shape[-1])}
+        asked = {
+            answers.projected[answers.of(prompt).start].tobytes() for prompt in answers.to_judge
+        }
+        assert learnt
+        assert asked
+        assert not learnt & asked
+        judged += answers.to_judge
+        if is_elsewhere:
+            assert set(range(8)) <= set(answers.to_judge)
+    assert set(judged) == set(range(count))
+
+
+def sampled(number: int) -> dict[str, Any]:
+    """A prompt with two scored responses; the first eight are asked in another dataset too."""
+    prompt = f"sampled question {number}?" if number < 8 else f"Elsewhere {number}?"
+    said = [f"no {number}", f"A good and helpful answer, number {number}, in full."]
+    return {"prompt": prompt, "responses": said, "scores": [1.0, 5.0]}
 
 
 def test_a_trial_that_fails_leaves_the_rest_to_be_shown_and_can_be_tried_again(
@@ -402,6 +446,40 @@ def test_a_policy_that_went_by_models_which_know_the_held_out_pairs_is_told_of(
     answers = truth(40, prefix="other", wrong=set())
     elsewhere = design(noisy, arms, name="elsewhere", evaluated_on=other, truth=answers)
     assert launching.start(elsewhere, by=None).warnings == []
+
+
+def test_a_policy_that_went_by_whole_models_which_were_trained_here_is_told_of(
+    noisy: Dataset, design: Designer
+) -> None:
+    """What was fine-tuned on the dataset is a registered model, like one that knows none of it."""
+    ensemble = factories.trained(noisy, design.backbone)
+    factories.scored(ensemble)
+    model = Checkpoint.objects.create(name="tuned", reference="tuned", dtype="float32")
+    ensemble.members.update(file="", checkpoint=model)
+    count = sum(factories.applied(noisy, "paper-flip-bottom-10").counts.values())
+    arms = [RAW, ArmPlan("by policy", Arm.Labels.NOW)]
+    (warning,) = planning.plan(design(noisy, arms), by=None).warnings
+    assert warning.startswith(f"Policies decided {count} labels of by policy")
+    ensemble.members.update(bag={})
+    assert planning.plan(design(noisy, arms, name="not learnt"), by=None).warnings == []
+
+
+def test_many_trusted_pairs_are_asked_for_in_one_parameter(
+    noisy: Dataset, design: Designer
+) -> None:
+    """A database takes so many parameters a query and no more."""
+    most = 0
+
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal most
+        most = max(most, len(params or ()))
+        return execute(sql, params, many, context)
+
+    wanted = design(noisy, [RAW, ArmPlan("twin", Arm.Labels.SOURCE)])
+    with connection.execute_wrapper(count):
+        found = launching.check(wanted, by=None)
+    assert len(found.truths) > 30
+    assert 0 < most < 30
 
 
 def test_trials_that_nobody_took_up_are_rung_for(
