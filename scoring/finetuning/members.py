@@ -31,7 +31,7 @@ from scoring.core.recipes import KINDS, Recipe
 from scoring.engine import devices
 from scoring.engine.conversations import Conversations, ReadPair, Text, Unreadable
 from scoring.environment import environment
-from scoring.finetuning.plans import UNTIL
+from scoring.finetuning import plans
 from scoring.labels import labelled_pairs, trusted
 from scoring.models import (
     Checkpoint,
@@ -126,6 +126,7 @@ def train(row: MemberTraining) -> None:
             pace=PACE,
             on_step=heard.step,
             on_look=heard.look,
+            on_save=heard.saved,
             should_stop=heard.is_paused,
             within=within,
         )
@@ -198,9 +199,9 @@ def _material(row: MemberTraining, learner: Learner, recipe: Recipe) -> _Materia
     """The pairs of the member's bag and a sample of those outside, as tokens."""
     ensemble = row.run.ensemble
     labelled = labelled_pairs(
-        ensemble.dataset, keeps_ties=recipe.keeps_ties, until=row.run.summary.get(UNTIL)
+        ensemble.dataset, keeps_ties=recipe.keeps_ties, until=plans.until(row.run)
     )
-    taught = fitting.taught_to(ensemble, labelled, recipe)
+    taught = fitting.taught_to(ensemble, labelled, recipe, until=row.run.planned_at)
     own_bags = fitting.bags_of(ensemble)
     bag = in_bag(fitting.units_of(labelled, own_bags), own_bags)
     fitting.check_bags(bag, taught)
@@ -323,6 +324,11 @@ class _Heard:
         self.curve = [*(each for each in self.curve if each.step < point.step), point]
         shown = [each.as_dict() for each in curves.thinned(self.curve)]
         work.renew(self.row, curve=shown)
+
+    def saved(self, step: int) -> None:
+        """A savepoint is progress: a training that takes days may lose more workers than work that
+        comes to nothing."""
+        work.renew(self.row, attempts=0)
 
     def is_paused(self) -> bool:
         now = time.monotonic()

@@ -43,6 +43,7 @@ Indices = npt.NDArray[np.int64]
 OnStep = Callable[[int, int], None]
 OnLook = Callable[[Point], None]
 ShouldStop = Callable[[], bool]
+OnSave = Callable[[int], None]
 
 PART_TOKENS = {"cuda": 16_384, "cpu": 4_096}  # that go through at once and are learnt from
 LOOKS = 20  # at most, about, in a training that nothing cuts short
@@ -108,17 +109,19 @@ def fine_tune(
     pace: Pace | None = None,
     on_step: OnStep | None = None,
     on_look: OnLook | None = None,
+    on_save: OnSave | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Tuned:
     """Train the learner on the lesson, from its last savepoint where there is one.
 
     `on_step` hears how many of all steps are done, and may raise to end the work; `on_look` hears
-    each point of the curve. Asked to stop, it saves and returns. Raises Diverged, DeviceLost, and
+    each point of the curve, `on_save` after how many steps a savepoint was kept. Asked to stop, it
+    saves and returns. Raises Diverged, DeviceLost, and
     Refusal where not even one pair fits the device, or where two views of a text do not differ.
     """
     try:
         training = _Training(learner, lesson, recipe, seed, savepoints, pace or Pace())
-        return training.run(on_step, on_look, should_stop)
+        return training.run(on_step, on_look, on_save, should_stop)
     except RuntimeError as error:
         if not devices.is_device_lost(error):
             raise
@@ -177,7 +180,11 @@ class _Training:
     # --- The course of it -------------------------------------------------------------------------
 
     def run(
-        self, on_step: OnStep | None, on_look: OnLook | None, should_stop: ShouldStop | None
+        self,
+        on_step: OnStep | None,
+        on_look: OnLook | None,
+        on_save: OnSave | None,
+        should_stop: ShouldStop | None,
     ) -> Tuned:
         step = self._resumed()
         saved_at, saving_took = time.monotonic(), 0.0
@@ -194,6 +201,8 @@ class _Training:
                 started = time.monotonic()
                 self._save(step)
                 saved_at, saving_took = time.monotonic(), time.monotonic() - started
+                if on_save is not None:
+                    on_save(step)
             if on_step is not None:
                 on_step(step, self.total)
             if stops:

@@ -24,7 +24,7 @@ from scoring.core.curves import Point
 from scoring.core.recipes import Recipe
 from scoring.training import finetune, learners
 from scoring.training.diverging import Diverged
-from scoring.training.finetune import PROTOTYPES, OnLook, OnStep, Pace, ShouldStop, Tuned
+from scoring.training.finetune import PROTOTYPES, OnLook, OnSave, OnStep, Pace, ShouldStop, Tuned
 from scoring.training.learners import Learner
 from scoring.training.lessons import Lesson
 from scoring.training.savepoints import Savepoints, load_into
@@ -47,6 +47,7 @@ def fine_tune(
     pace: Pace | None = None,
     on_step: OnStep | None = None,
     on_look: OnLook | None = None,
+    on_save: OnSave | None = None,
     should_stop: ShouldStop | None = None,
     processes: int | None = None,
     within: Path | None = None,
@@ -64,6 +65,7 @@ def fine_tune(
             pace=pace,
             on_step=on_step,
             on_look=on_look,
+            on_save=on_save,
             should_stop=should_stop,
         )
     folder = savepoints.folder.with_name(f"{savepoints.folder.name}-shared")
@@ -80,7 +82,7 @@ def fine_tune(
             "within": None if within is None else str(within),
         }
         (folder / JOB).write_text(json.dumps(job))
-        tuned = _followed(folder, count, on_step, on_look, should_stop)
+        tuned = _followed(folder, count, on_step, on_look, on_save, should_stop)
         if tuned.is_complete:
             load_into(folder / RESULT, learner.learning())
             learner.model.eval()
@@ -94,6 +96,7 @@ def _followed(
     count: int,
     on_step: OnStep | None,
     on_look: OnLook | None,
+    on_save: OnSave | None,
     should_stop: ShouldStop | None,
 ) -> Tuned:
     """Start the processes and pass on what they say, until they end."""
@@ -112,6 +115,8 @@ def _followed(
                     return Tuned(**said, curve=curve)
                 if "look" in said and on_look is not None:
                     on_look(Point.from_dict(said["look"]))
+                if "saved" in said and on_save is not None:
+                    on_save(said["saved"])
                 if "step" in said and on_step is not None:
                     on_step(said["step"], said["total"])
                 if should_stop is not None and should_stop():
@@ -159,6 +164,7 @@ def main(folder: Path) -> None:
             pace=Pace(**job["pace"]),
             on_step=lambda step, total: _say_once({"step": step, "total": total}),
             on_look=lambda point: _say_once({"look": point.as_dict()}),
+            on_save=lambda step: _say_once({"saved": step}),
             should_stop=(folder / STOP).exists,
         )
     except Refusal as refusal:

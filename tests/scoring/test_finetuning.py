@@ -260,6 +260,50 @@ def test_a_killed_workers_successor_goes_on_and_ends_with_the_same_model(
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_training_that_loses_many_workers_and_gets_on_is_not_given_up(
+    thirty: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(thirty, recipe_on(base, epochs=3))
+    row = run.member_trainings.get(position=0)
+    monkeypatch.setattr(members, "PACE", Pace(save_after=0.0))
+    step = members._Heard.step
+
+    def die(heard: Any, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    past = timezone.now() - timedelta(minutes=5)
+    monkeypatch.setattr(members._Heard, "step", die)
+    for _ in range(work.MOST_ATTEMPTS + 1):
+        with pytest.raises(KeyboardInterrupt):
+            device_tasks.finetune_member(member_id=row.pk)
+        MemberTraining.objects.filter(pk=row.pk).update(lease_expires_at=past)
+    monkeypatch.setattr(members._Heard, "step", step)
+    device_tasks.finetune_member(member_id=row.pk)
+    row.refresh_from_db()
+    assert row.status == Work.Status.DONE, row.problem
+
+
+def test_a_training_that_loses_its_workers_before_any_savepoint_is_given_up(
+    thirty: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(thirty, recipe_on(base, epochs=3))
+    row = run.member_trainings.get(position=0)
+
+    def die(heard: Any, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    past = timezone.now() - timedelta(minutes=5)
+    monkeypatch.setattr(members._Heard, "step", die)
+    for _ in range(work.MOST_ATTEMPTS):
+        with pytest.raises(KeyboardInterrupt):
+            device_tasks.finetune_member(member_id=row.pk)
+        MemberTraining.objects.filter(pk=row.pk).update(lease_expires_at=past)
+    device_tasks.finetune_member(member_id=row.pk)
+    row.refresh_from_db()
+    assert row.status == Work.Status.FAILED
+    assert "Given up after 3 attempts" in row.problem
+
+
 def test_a_paused_training_puts_its_member_back_and_goes_on_later(
     thirty: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -432,6 +432,7 @@ def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path, held_out:
     lesson = lesson_for(learner, recipe, held_out=held_out)
     steps: list[int] = []
     looks: list[Point] = []
+    saved: list[int] = []
     together = side_by_side.fine_tune(
         learner,
         lesson,
@@ -440,10 +441,13 @@ def test_two_processes_give_what_one_gives(base: Path, tmp_path: Path, held_out:
         savepoints=Savepoints(tmp_path / "two", {}),
         on_step=lambda step, total: steps.append(step),
         on_look=looks.append,
+        on_save=saved.append,
+        pace=Pace(save_after=0.0),
         processes=2,
     )
     assert steps == list(range(1, done.total + 1))
     assert looks == together.curve
+    assert saved == steps
     assert [p.loss for p in together.curve] == pytest.approx(losses_of(done), rel=1e-3)
     for name, weight in weights_of(one).items():
         assert torch.allclose(weight, weights_of(learner)[name], atol=5e-3), name
