@@ -3,12 +3,13 @@ as a snapshot froze them, and what a run measured of these labels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Avg, OuterRef, Q, Subquery, Value
+from django.db.models import Avg, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from annotations.decisions import resulting_preference
@@ -19,6 +20,7 @@ from annotations.models import (
     Label,
     PairStanding,
     Preference,
+    PreferencePair,
     Snapshot,
     SnapshotPair,
 )
@@ -44,6 +46,23 @@ class Labels(Enum):
 
     SOURCE = "as imported"
     NOW = "as they hold now"
+
+
+@dataclass(frozen=True)
+class Until:
+    """What a dataset held at a moment: what was decided or imported later does not count."""
+
+    last_decision: int
+    last_pair: int
+
+    @classmethod
+    def now(cls, *datasets: Dataset) -> "Until":
+        pairs = PreferencePair.objects.filter(dataset__in=datasets).order_by("-pk")
+        decided = Decision.objects.filter(pair__dataset__in=datasets).order_by("-pk")
+        return cls(
+            last_decision=decided.values_list("pk", flat=True).first() or 0,
+            last_pair=pairs.values_list("pk", flat=True).first() or 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,11 +98,11 @@ def labelled_pairs(
     labels: Labels | Snapshot = Labels.NOW,
     keep: Keep | None = None,
     keeps_ties: bool = False,
-    until: int | None = None,
+    until: Until | None = None,
 ) -> Labelled:
     """The pairs of which one response is preferred, and the ties where they are kept, by prompt
-    group. `keep` says of a prompt group whether its pairs are wanted; `until` is the last decision
-    that counts, where labels as they hold now are those of then. Raises NotEnoughPairs."""
+    group. `keep` says of a prompt group whether its pairs are wanted; with `until`, these are the
+    pairs and labels of then. Raises NotEnoughPairs."""
     wanted = {Preference.A, Preference.B} | ({Preference.TIE} if keeps_ties else set())
     ids, own, groups, slices = [], [], [], []
     found, probabilities, sources, in_order = [], [], [], []
@@ -171,25 +190,47 @@ def measured_of(
     return Measured(strengths, percentiles, flags, probabilities, given)
 
 
-def grades(labelled: Labelled, dataset: Dataset, *, labels: Labels | Snapshot) -> Doubles:
+def grades(
+    labelled: Labelled,
+    dataset: Dataset,
+    *,
+    labels: Labels | Snapshot,
+    until: datetime | None = None,
+) -> Doubles:
     """How strongly people prefer what the label prefers, (n,): the mean of those who said so, from
-    1 slightly to 3 much; NaN where nobody did."""
+    1 slightly to 3 much; NaN where nobody did. Of labels as they hold now, those of then where
+    `until` says when."""
     found = np.full(len(labelled.ids), np.nan)
     place = {pk: i for i, pk in enumerate(labelled.ids)}
-    said = Label.objects.judgements().filter(
-        pair__dataset=dataset,
-        annotator__kind=Annotator.Kind.HUMAN,
-        strength__isnull=False,
-        preference__in=(Preference.A, Preference.B),
-    )
-    if isinstance(labels, Snapshot):
-        said = said.filter(pk__lte=labels.last_label)
+    said = graded(dataset, labels=labels, until=until)
     means: Any = said.order_by().values_list("pair_id", "preference").annotate(Avg("strength"))
     for pk, preference, mean in means.iterator(PAGE):
         i = place.get(pk)
         if i is not None and labelled.labels[i] == DIRECTIONS[preference]:
             found[i] = mean
     return found
+
+
+def graded(
+    dataset: Dataset, *, labels: Labels | Snapshot = Labels.NOW, until: datetime | None = None
+) -> "QuerySet[Label]":
+    """What people have said with a strength, as it held then."""
+    held = Q(successor__isnull=True)
+    if isinstance(labels, Snapshot):
+        last = labels.last_label
+        held = Q(pk__lte=last) & (held | Q(successor__pk__gt=last))
+    elif until is not None:
+        # a file says of its labels when they were given, and may have been imported since
+        was_there = Q(imported_in__isnull=True) | Q(imported_in__finished_at__lte=until)
+        held = was_there & Q(created_at__lte=until) & (held | Q(successor__created_at__gt=until))
+    return Label.objects.filter(
+        held,
+        occasion="",
+        pair__dataset=dataset,
+        annotator__kind=Annotator.Kind.HUMAN,
+        strength__isnull=False,
+        preference__in=(Preference.A, Preference.B),
+    )
 
 
 def trusted(labelled: Labelled, dataset: Dataset) -> Floats:
@@ -226,12 +267,14 @@ class _Row(NamedTuple):
 COLUMNS = ("pk", "digest", "group", "is_in_order", "source_preference", "meta", "imported_in_id")
 
 
-def _rows(dataset: Dataset, labels: Labels | Snapshot, until: int | None) -> Iterator[_Row]:
+def _rows(dataset: Dataset, labels: Labels | Snapshot, until: Until | None) -> Iterator[_Row]:
     """By prompt group, so that the answers to a prompt lie together."""
     if isinstance(labels, Snapshot):
         yield from _frozen(dataset, labels)
         return
     pairs = dataset.pairs.order_by("group", "pk")
+    if until is not None:
+        pairs = pairs.filter(pk__lte=until.last_pair)
     if labels is Labels.SOURCE:
         rows: Any = pairs.exclude(source_preference="").values_list(*COLUMNS)
         for row in rows.iterator(PAGE):
@@ -242,8 +285,8 @@ def _rows(dataset: Dataset, labels: Labels | Snapshot, until: int | None) -> Ite
         held = pairs.filter(Q(source_preference__gt="") | Q(standing__verdict__gt=""))
     else:
         standing = ("verdict_then", "probability_then")
-        then = Decision.objects.filter(pair=OuterRef("pk"), pk__lte=until)
-        last = then.filter(Q(successor__isnull=True) | Q(successor__pk__gt=until))
+        then = Decision.objects.filter(pair=OuterRef("pk"), pk__lte=until.last_decision)
+        last = then.filter(Q(successor__isnull=True) | Q(successor__pk__gt=until.last_decision))
         held = pairs.annotate(
             verdict_then=Coalesce(Subquery(last.values("verdict")[:1]), Value("")),
             probability_then=Subquery(last.values("label_probability")[:1]),

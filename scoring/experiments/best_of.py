@@ -111,9 +111,9 @@ def to_meta_train_on(answers: Answers, meta: Meta, name: str) -> Floats:
 
 def _read(trial: Trial, experiment: Experiment, given: ResponseSet, found: Material) -> Answers:
     backbone = material.backbone_of(experiment)
-    known, elsewhere = _groups(experiment.dataset), set[str]()
+    known, elsewhere = _groups(experiment, experiment.dataset), set[str]()
     if experiment.evaluated_on is not None:
-        elsewhere = _groups(experiment.evaluated_on)
+        elsewhere = _groups(experiment, experiment.evaluated_on)
     some_meta_train = any(arm.recipe.get("meta") for arm in experiment.arms.all())
     projected, counts, scores, is_judged, is_held_out = [], [], [], [], []
     for some in batches(responses.read(given), CHUNK):
@@ -137,5 +137,6 @@ def _read(trial: Trial, experiment: Experiment, given: ResponseSet, found: Mater
     )
 
 
-def _groups(dataset: Dataset) -> set[str]:
-    return set(dataset.pairs.order_by().values_list("group", flat=True))
+def _groups(experiment: Experiment, dataset: Dataset) -> set[str]:
+    pairs = dataset.pairs.filter(pk__lte=experiment.last_pair)
+    return set(pairs.order_by().values_list("group", flat=True))

@@ -19,7 +19,7 @@ from scoring.engine.backbones import Backbone
 from scoring.engine.devices import best_precision
 from scoring.engine.heads import Keys, Slices
 from scoring.experiments import planning
-from scoring.labels import Labelled, Labels, labelled_pairs, slice_of
+from scoring.labels import Labelled, Labels, Until, labelled_pairs, slice_of
 from scoring.models import Arm, Experiment, Trial
 from scoring.training.heads import Space, TrainingPairs
 
@@ -103,7 +103,7 @@ def labelled_of(arm: Arm, *, keeps_ties: bool = False, outside: int | None = Non
         labels=given,
         keep=keep,
         keeps_ties=keeps_ties,
-        until=experiment.last_decision,
+        until=Until(experiment.last_decision, experiment.last_pair),
     )
 
 
@@ -171,7 +171,8 @@ def _judged(experiment: Experiment, fold: int) -> list[int]:
     response, or of which the truth is known."""
     dataset = experiment.evaluated_on or experiment.dataset
     elsewhere = experiment.evaluated_on_id is not None
-    rows: Any = dataset.pairs.order_by().values_list("pk", "group", "source_preference")
+    pairs = dataset.pairs.filter(pk__lte=experiment.last_pair)
+    rows: Any = pairs.order_by().values_list("pk", "group", "source_preference")
     return [
         pk
         for pk, group, source in rows.iterator(PAGE)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
 from django.utils import timezone
 
-from annotations.models import Dataset, Decision, Snapshot
+from annotations.models import Dataset, Snapshot
 from curator.lib.bulk import among
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
@@ -21,6 +20,7 @@ from scoring.core.experiments import fold_of
 from scoring.core.recipes import PRESETS, Recipe
 from scoring.experiments import leaks, trusted
 from scoring.experiments.trusted import Trusted
+from scoring.labels import Until
 from scoring.models import Arm, Experiment, ResponseSet, Trial
 
 PLAIN = PRESETS["plain"]
@@ -114,7 +114,7 @@ def check(design: Design) -> Trusted:
 def plan(design: Design, *, by: User | None) -> Experiment:
     """The experiment with its arms and trials. Raises a Refusal where it makes no sense."""
     found = check(design)
-    decisions = Decision.objects.filter(pair__dataset=design.dataset)
+    until = Until.now(design.dataset, design.judged)
     experiment = Experiment.objects.create(
         dataset=design.dataset,
         name=design.name,
@@ -127,7 +127,8 @@ def plan(design: Design, *, by: User | None) -> Experiment:
         responses=design.responses,
         truths={str(pk): truth for pk, truth in found.truths.items()},
         warnings=[*found.warnings, *_leaks(design)],
-        last_decision=decisions.aggregate(last=Max("pk"))["last"] or 0,
+        last_decision=until.last_decision,
+        last_pair=until.last_pair,
         planned_at=timezone.now(),
         created_by=by,
     )

@@ -2,18 +2,19 @@
 torch."""
 
 import logging
+from dataclasses import asdict
 
 from django.db import transaction
 from django.utils import timezone
 
-from annotations.models import Decision
 from curator.lib import work
+from scoring.labels import Until
 from scoring.models import MemberTraining, TrainingRun
 from scoring.shards import NotEnoughPairs
 
 logger = logging.getLogger(__name__)
 
-UNTIL = "last_decision"  # in a run's summary: what is decided later, no member learns from
+UNTIL = "until"  # in a run's summary: what is decided or imported later, no member learns from
 
 
 def plan(run: TrainingRun) -> None:
@@ -35,12 +36,11 @@ def plan(run: TrainingRun) -> None:
             planned_at=timezone.now(),
             plan_is_complete=True,
             pairs_total=pairs,
-            summary={UNTIL: _last_decision(run)},
+            summary={UNTIL: asdict(Until.now(ensemble.dataset))},
         )
     logger.info("planned training=%s members=%d pairs=%d", run.pk, len(made), pairs)
 
 
-def _last_decision(run: TrainingRun) -> int:
+def until(run: TrainingRun) -> Until:
     """Members are trained one after the other, and all of them on the same labels."""
-    decisions = Decision.objects.filter(pair__dataset=run.ensemble.dataset)
-    return decisions.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return Until(**run.summary[UNTIL])

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ('trusted', models.CharField(choices=[('people', 'verdicts, gold labels and consensus of people'), ('file', 'a file that says which labels are flipped')], default='people', max_length=6)),
                 ('truths', models.JSONField(blank=True, default=dict, help_text='pair: 1 where A is truly better, -1 B, 0 neither')),
                 ('last_decision', models.PositiveBigIntegerField(default=0, help_text='decisions after this one are not part of it')),
+                ('last_pair', models.PositiveBigIntegerField(default=0, help_text='pairs that were imported after this one are not part of it')),
                 ('warnings', models.JSONField(blank=True, default=list, help_text='sentences about whose word counts')),
                 ('planned_at', models.DateTimeField(blank=True, null=True)),
                 ('result', models.JSONField(blank=True, default=dict, help_text='figures of all arms and their differences')),

@@ -54,6 +54,9 @@ class Experiment(Work):
     last_decision = models.PositiveBigIntegerField(
         default=0, help_text="decisions after this one are not part of it"
     )
+    last_pair = models.PositiveBigIntegerField(
+        default=0, help_text="pairs that were imported after this one are not part of it"
+    )
     warnings = models.JSONField(
         default=list, blank=True, help_text="sentences about whose word counts"
     )

@@ -203,6 +203,34 @@ def test_labels_as_they_hold_now_are_those_of_the_beginning(
         assert difference["estimate"] == 0.0
 
 
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_pairs_that_are_imported_later_are_neither_learnt_nor_judged(
+    noisy: Dataset, casey: User, design: Designer, is_elsewhere: bool
+) -> None:
+    changes = dict[str, Any]()
+    other = factories.dataset("other", curators=[casey])
+    if is_elsewhere:
+        factories.imported(other, rows(40, prefix="other", wrong=set()))
+        changes = {"evaluated_on": other, "truth": truth(40, prefix="other", wrong=set())}
+    arms = [RAW, ArmPlan("now", Arm.Labels.NOW)]
+    experiment = launching.start(design(noisy, arms, seeds=1, **changes), by=None)
+    first, _ = Trial.objects.filter(arm__experiment=experiment)
+    device_tasks.run_trial(trial_id=first.pk)
+    factories.imported(noisy, rows(40, prefix="late"))
+    factories.imported(other, rows(40, prefix="late"))  # prompts that would overlap
+    worked_off(experiment)
+    assert experiment.status == Work.Status.DONE, experiment.problem
+    assert experiment.result["failed"] == []
+    one, two = (bytes(of.pair_ids or b"") for of in Trial.objects.all())
+    assert one == two
+    for difference in experiment.result["differences"]:
+        assert difference["estimate"] == 0.0
+    repeated = Trial.objects.get(arm__name="now")
+    found = material.of(repeated)
+    assert found.ids.max() <= experiment.last_pair
+    assert found.judged.max() <= experiment.last_pair
+
+
 def test_an_experiment_is_judged_on_another_dataset(
     noisy: Dataset, casey: User, design: Designer
 ) -> None:

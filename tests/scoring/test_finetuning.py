@@ -378,6 +378,7 @@ def test_all_members_learn_the_labels_of_the_same_moment(
     device_tasks.finetune_member(member_id=rows[0].pk)
     for pair in thirty.pairs.filter(source_preference="a")[:5]:
         decisions.decide(pair=pair, verdict=Verdict.FLIP, by=casey, based_on=None)
+    factories.imported(thirty, [factories.row(number) for number in range(30, 40)])
     device_tasks.finetune_member(member_id=rows[1].pk)
     directions = []
     for row in rows:
