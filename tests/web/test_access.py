@@ -13,6 +13,8 @@ from annotations.models import SavedView
 from annotations.policies import DEFAULT, PRESETS
 from annotations.proposals import Bulk
 from curator.models import User
+from scoring import recipe_book
+from scoring.core import recipes
 from tests import factories
 from tests.scenarios import Scene
 
@@ -132,6 +134,20 @@ CURATORS = {
     "scoring:audit",
     "scoring:run-compare-with",
     "scoring:run-compare",
+    "scoring:recipes",
+    "scoring:recipe",
+    "scoring:recipe-new",
+    "scoring:recipe-check",
+    "scoring:recipe-told",
+    "scoring:responses",
+    "scoring:iterations",
+    "scoring:iteration-cancel",
+    "scoring:experiments",
+    "scoring:experiment",
+    "scoring:experiment-new",
+    "scoring:experiment-report",
+    "scoring:experiment-cancel",
+    "scoring:experiment-retry",
     "scoring:activity",
     "scoring:activity-hour",
     "scoring:snapshot-card",
@@ -187,6 +203,10 @@ CHANGING = {  # addresses that only take POST
     "scoring:run-cancel",
     "scoring:run-retry",
     "scoring:audit",
+    "scoring:recipe-check",
+    "scoring:iteration-cancel",
+    "scoring:experiment-cancel",
+    "scoring:experiment-retry",
 }
 
 
@@ -218,6 +238,7 @@ def address(name: str, scene: Scene) -> str:
         "hour": "2026-11-21T09",
         **labelling_of(scene),
         **deciding_of(scene),
+        **training_of(scene),
     }
     namespace, _, short = name.rpartition(":")
     resolver: Any = get_resolver()
@@ -253,6 +274,28 @@ def deciding_of(scene: Scene) -> dict[str, int]:
     policy = policy_book.keep(dataset=scene.dataset, policy=PRESETS[DEFAULT], by=None)
     view, _ = SavedView.objects.get_or_create(dataset=scene.dataset, name="kept")
     return {"batch_id": batch.pk, "policy_id": policy.pk, "view_id": view.pk}
+
+
+def training_of(scene: Scene) -> dict[str, int]:
+    """A recipe that was kept, an experiment and an iteration that wait."""
+    recipe = recipe_book.from_text("{name: kept, loss: {name: robust}}")
+    experiment, _ = scene.dataset.experiments.get_or_create(
+        name="waits", defaults={"members_count": 2, "seeds": [0], "folds": 2}
+    )
+    iteration, _ = scene.dataset.iterations.get_or_create(
+        name="waits",
+        defaults={
+            "rounds_wanted": 1,
+            "threshold": 0.8,
+            "members_count": 2,
+            "recipe": recipes.as_json(recipe),
+        },
+    )
+    return {
+        "recipe_id": recipe_book.keep(dataset=scene.dataset, recipe=recipe, by=None).pk,
+        "experiment_id": experiment.pk,
+        "iteration_id": iteration.pk,
+    }
 
 
 def ask(person: User, name: str, scene: Scene) -> int:
