@@ -4,6 +4,7 @@ device, after all texts are embedded."""
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -90,16 +91,18 @@ def fit(run: TrainingRun) -> None:
         )
 
 
-def taught_to(ensemble: Ensemble, labelled: Labelled, recipe: Recipe) -> Targets:
-    """What the labels teach by the recipe and the run that the ensemble goes by. Raises
-    CannotFollow."""
+def taught_to(
+    ensemble: Ensemble, labelled: Labelled, recipe: Recipe, *, until: datetime | None = None
+) -> Targets:
+    """What the labels teach by the recipe and the run that the ensemble goes by, weighed as people
+    had said by then. Raises CannotFollow."""
     number = ensemble.recipe.get("run")
     found = None
     if recipe.needs_run and number is not None:
         found = measured(ScoringRun.objects.get(pk=number), labelled)
     by_people = None
     if recipe.needs_grades:
-        by_people = grades(labelled, ensemble.dataset, labels=Labels.NOW)
+        by_people = grades(labelled, ensemble.dataset, labels=Labels.NOW, until=until)
     return targets_of(labelled, recipe, measured=found, grades=by_people)
 
 
@@ -334,7 +337,7 @@ def _summary(trained: Trained, labelled: Labelled, taught: Targets) -> dict[str,
         "slices": list(trained.slices.names),
         "out_of_bag_loss": trained.loss,
         "treated": treated(taught),
-        "warnings": trained.warnings,
+        "warnings": [*taught.warnings, *trained.warnings],
     }
 
 

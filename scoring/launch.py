@@ -17,7 +17,7 @@ from curator.lib import work
 from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import assembling, recipe_book, routing, shards, topics
+from scoring import assembling, labels, recipe_book, routing, shards, topics
 from scoring.core import recipes
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
@@ -146,6 +146,11 @@ def check_recipe(
         raise Refusal(
             f"The recipe “{recipe.name}” makes no use of sampled responses: leave them out, or "
             f"choose a recipe with `meta`."
+        )
+    if recipe.needs_grades and not labels.graded(dataset).exists():
+        raise Refusal(
+            f"The recipe “{recipe.name}” weighs pairs by how strongly people prefer, and nobody "
+            f"has said so in {dataset.name}: collect labels with a strength first."
         )
     if not recipe.needs_run:
         return None

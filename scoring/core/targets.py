@@ -37,6 +37,7 @@ class Targets:
     margin: Floats  # asked for inside the sigmoid, in the direction
     weight: Floats  # 0 where the pair is left out
     flipped: Booleans  # which labels a treatment has turned round
+    warnings: tuple[str, ...] = ()  # sentences about treatments that do nothing here
 
     def __len__(self) -> int:
         return len(self.direction)
@@ -63,6 +64,7 @@ class Targets:
             self.margin[chosen],
             self.weight[chosen],
             self.flipped[chosen],
+            self.warnings,
         )
 
 
@@ -75,11 +77,12 @@ def targets(
     grades: Floats | None = None,
 ) -> Targets:
     """Apply the recipe's treatments in their order: all that a pair meets, the later over the
-    earlier.
+    earlier. Labels that several turn round are turned once.
 
     `probabilities` come with the labels, where decisions have softened some (NaN elsewhere);
     `grades` are how strongly people prefer, for `weight: grade` (NaN where nobody said).
-    Raises BadRecipe where the recipe asks for what is not there, or gives a margin to a tie.
+    Raises BadRecipe where the recipe asks for what is not there, or gives a margin to a tie; a
+    treatment that meets no pair is told in the warnings.
     """
     count = len(labels)
     tied = labels == 0
@@ -94,6 +97,12 @@ def targets(
         weight[tied] = 0.0
     flipped = np.zeros(count, dtype=np.bool_)
     problems: list[str] = []
+    warnings: list[str] = []
+    if recipe.needs_grades and (grades is None or not np.isfinite(grades).any()):
+        problems.append(
+            f"The recipe weighs pairs by how strongly people prefer, and of {count:,} labels "
+            f"nobody has said so: collect labels with a strength first."
+        )
     for number, treatment in enumerate(recipe.treatments, start=1):
         if treatment.needs_run and measured is None:
             problems.append(
@@ -101,12 +110,14 @@ def targets(
             )
             continue
         met = meets(treatment.when, labels, measured) & (weight > 0)
+        if not met.any():
+            warnings.append(f"Treatment {number} of the recipe met no pair and does nothing.")
         then = treatment.then
         if then.drop:
             weight[met] = 0.0
             continue
         if then.flip:
-            flipped[met & ~tied] ^= True
+            flipped[met & ~tied] = True
         if then.alpha is not None:
             probability[met & ~tied], of_label[met] = 1.0 - then.alpha, False
         if then.calibrated:
@@ -143,7 +154,7 @@ def targets(
     direction = np.where(turned, -direction, direction)
     margin = np.where(turned, -margin, margin)
     probability = np.where(turned & of_label, 1.0 - probability, probability)
-    return Targets(direction, probability, margin, weight, flipped)
+    return Targets(direction, probability, margin, weight, flipped, tuple(warnings))
 
 
 def meets(when: When, labels: Floats, measured: Measured | None) -> Booleans:

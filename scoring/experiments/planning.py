@@ -13,7 +13,7 @@ from annotations.models import Dataset, Snapshot
 from curator.lib.bulk import among
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
-from scoring import recipe_book
+from scoring import labels, recipe_book
 from scoring.core import recipes
 from scoring.core.bags import bags
 from scoring.core.experiments import fold_of
@@ -205,6 +205,11 @@ def _check_arm(arm: ArmPlan, design: Design) -> None:
         raise Refusal(
             f"The arm {arm.name!r} trains a model of kind `{arm.recipe.model.kind}`; experiments "
             f"compare heads, `linear` or `hidden`. Train it with `train_ensemble` instead."
+        )
+    if arm.recipe.needs_grades and not labels.graded(design.dataset).exists():
+        raise Refusal(
+            f"The recipe {arm.recipe.name!r} weighs pairs by how strongly people prefer, and "
+            f"nobody has said so in {design.dataset.slug}: collect labels with a strength first."
         )
     if arm.recipe.meta is not None and design.responses is None:
         raise Refusal(

@@ -70,7 +70,7 @@ def run(trial: Trial) -> None:
         "slope": _slope(trained, bag, scales, lesson),
         "penalty": trained.penalty,
         "out_of_bag_loss": trained.loss,
-        "warnings": trained.warnings,
+        "warnings": [*lesson.targets.warnings, *trained.warnings],
         "seconds": time.monotonic() - started,
     }
     if answers is not None:
@@ -92,7 +92,10 @@ def _lesson(trial: Trial, recipe: Recipe, found: Material) -> Lesson:
     grades = None
     if recipe.needs_grades:
         said = Labels.NOW if arm.snapshot is None else arm.snapshot
-        grades = labels.grades(labelled, arm.experiment.dataset, labels=said)
+        experiment = arm.experiment
+        grades = labels.grades(
+            labelled, experiment.dataset, labels=said, until=experiment.created_at
+        )
     taught = fitting.targets_of(
         labelled,
         recipe,

@@ -56,12 +56,12 @@ def test_a_flip_changes_direction_and_the_sign_of_the_margin() -> None:
     assert found.probability.tolist() == [1.0] * 10
 
 
-def test_flipping_twice_is_not_flipping() -> None:
+def test_labels_that_two_treatments_turn_round_are_turned_once() -> None:
     twice = recipe(
         ({"flag": "flipped"}, {"flip": True}), ({"strength_below": -1.5}, {"flip": True})
     )
     found = taught(twice)
-    assert found.flipped.tolist() == [False, True] + [False] * 8
+    assert found.flipped.tolist() == [True, True] + [False] * 8
     assert (found.direction == np.where(found.flipped, -LABELS, LABELS)).all()
 
 
@@ -164,6 +164,21 @@ def test_grades_weigh_where_people_gave_some() -> None:
     assert found.weight.tolist() == [1.0, 3.0] + [1.0] * 8
 
 
+@pytest.mark.parametrize("grades", [None, np.full(10, np.nan)])
+def test_weights_that_nobody_gave_are_refused(grades: Floats | None) -> None:
+    with pytest.raises(BadRecipe, match="of 10 labels nobody has said so"):
+        targets(LABELS, PRESETS["graded"], grades=grades)
+
+
+def test_a_treatment_that_meets_no_pair_is_told() -> None:
+    found = taught(
+        recipe(({"strength_below": 0}, {"alpha": 0.1}), ({"strength_from": 9}, {"drop": True}))
+    )
+    assert found.warnings == ("Treatment 2 of the recipe met no pair and does nothing.",)
+    assert found.of(found.used).warnings == found.warnings
+    assert not taught(PRESETS["flip + margin"]).warnings
+
+
 TIED = np.array([1.0, 0.0, -1.0])
 
 
@@ -194,7 +209,10 @@ def test_which_response_is_called_a_says_nothing(strengths: list[float], name: s
     """With A and B exchanged every direction turns and nothing else does."""
     labels = np.where(np.arange(len(strengths)) % 3 == 0, -1.0, 1.0)
     known = measured(np.array(strengths), ["clear"] * len(strengths))
-    one, other = (targets(way * labels, PRESETS[name], measured=known) for way in (1.0, -1.0))
+    grades = np.linspace(1.0, 3.0, len(strengths))
+    one, other = (
+        targets(way * labels, PRESETS[name], measured=known, grades=grades) for way in (1.0, -1.0)
+    )
     assert (one.direction == -other.direction).all()
     for part in ("probability", "margin", "weight", "flipped"):
         assert (getattr(one, part) == getattr(other, part)).all()

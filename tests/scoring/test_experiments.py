@@ -559,3 +559,33 @@ def test_rewards_of_projected_features_are_those_of_the_features(kind: str) -> N
     expected = rewards([head], rows, codes, keys)[:, 0]
     found = best_of.rewards(head, space.project(rows), space.directions)
     assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+# --- What a recipe asks for -----------------------------------------------------------------------
+
+
+def test_a_treatment_that_meets_no_pair_of_a_trial_is_told(
+    noisy: Dataset, design: Designer
+) -> None:
+    idle = {"when": {"strength_from": 1e6}, "then": {"drop": True}}
+    recipe = recipes.parse({"name": "idle", "treatments": [idle]})
+    arms = [RAW, ArmPlan("idle", Arm.Labels.SOURCE, recipe=recipe)]
+    experiment = worked_off(launching.start(design(noisy, arms), by=None))
+    told = "Treatment 1 of the recipe met no pair and does nothing."
+    assert [
+        trial.figures["warnings"]
+        for trial in Trial.objects.filter(arm__experiment=experiment).order_by("pk")
+    ] == [[], [told], [], [told]]
+    assert f"idle: {told}" in shown.report(experiment)["warnings"]
+
+
+def test_weights_by_grade_need_somebody_who_said_how_strongly(
+    noisy: Dataset, design: Designer
+) -> None:
+    graded = design(noisy, [RAW, ArmPlan("graded", Arm.Labels.SOURCE, recipe=PRESETS["graded"])])
+    with pytest.raises(Refusal, match="nobody has said so"):
+        planning.check(graded)
+    pair = noisy.pairs.get(source_id="pair-1")
+    said = str(pair.source_preference)
+    factories.said(factories.annotator(noisy, "ann"), pair, said, strength=3)
+    planning.check(graded)

@@ -70,11 +70,19 @@ TREATED: Mapping[str, tuple[str, int]] = {
     "adaptive margin": ("with_margin", 28),
     "flip + margin": ("with_margin", 28),
     "soft labels + margin on the strongest tenth": ("with_margin", 2),
+    "graded": ("weighted", 1),
 }
+
+
+def graded(dataset: Dataset) -> None:
+    """Somebody says of a pair how strongly."""
+    pair = dataset.pairs.filter(source_preference="a").order_by("pk")[0]
+    factories.said(factories.annotator(dataset, "ann"), pair, "a", strength=3)
 
 
 @pytest.mark.parametrize("name", LINEAR_PRESETS)
 def test_every_preset_of_linear_heads_is_followed(run: ScoringRun, name: str) -> None:
+    graded(run.dataset)
     training = trained(run, PRESETS[name])
     ensemble = training.ensemble
     assert recipe_book.recipe_of(ensemble) == PRESETS[name]
@@ -120,6 +128,13 @@ def test_a_recipe_of_ones_own_is_kept_as_a_version(run: ScoringRun) -> None:
     assert recipe_book.called(run.dataset, "mine") == mine
     assert training.ensemble.members.all()[0].card["recipe"]["version"] == 1
     assert training.summary["treated"]["left_out"] == run.summary["flags"]["flipped"]
+
+
+def test_a_treatment_that_meets_no_pair_is_told(run: ScoringRun) -> None:
+    training = trained(run, recipe(({"strength_from": 1e6}, {"drop": True})))
+    assert training.summary["warnings"] == [
+        "Treatment 1 of the recipe met no pair and does nothing."
+    ]
 
 
 def test_ties_are_learnt_from_where_the_recipe_keeps_them(run: ScoringRun) -> None:
@@ -192,6 +207,13 @@ def test_a_flag_that_the_run_lacks_is_named(run: ScoringRun) -> None:
         launch.check_recipe(
             dataset=run.dataset, recipe=recipe(({"flag": "flipped"}, {"drop": True}))
         )
+
+
+def test_weights_by_grade_need_somebody_who_said_how_strongly(thirty: Dataset) -> None:
+    with pytest.raises(Refusal, match=r"nobody has said so in .*: collect labels with a strength"):
+        launch.check_recipe(dataset=thirty, recipe=PRESETS["graded"])
+    graded(thirty)
+    launch.check_recipe(dataset=thirty, recipe=PRESETS["graded"])
 
 
 def test_an_in_sample_run_has_no_calibrated_probabilities(run: ScoringRun) -> None:

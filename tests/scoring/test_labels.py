@@ -3,6 +3,7 @@ run measured of them."""
 
 import numpy as np
 import pytest
+from django.utils import timezone
 
 from annotations import decisions, snapshots
 from annotations.models import Dataset, PreferencePair, Verdict
@@ -157,3 +158,17 @@ def test_a_grade_is_the_mean_of_people_who_agree_with_the_label(thirty: Dataset)
     found = labels.grades(labelled, thirty, labels=Labels.NOW)
     assert found[labelled.ids.index(pair.pk)] == pytest.approx(2.5)
     assert np.isnan(found).sum() == len(labelled.ids) - 1
+
+
+def test_grades_of_then_are_those_that_held_then(thirty: Dataset) -> None:
+    pair, ann = pair_of(thirty, 1), factories.annotator(thirty, "ann")
+    first = factories.said(ann, pair, "a", strength=1)
+    then = timezone.now()
+    factories.said(ann, pair, "a", strength=3, supersedes=first)
+    factories.said(factories.annotator(thirty, "ben"), pair, "a", strength=3)
+    labelled = labelled_pairs(thirty)
+    place = labelled.ids.index(pair.pk)
+    now, before = (
+        labels.grades(labelled, thirty, labels=Labels.NOW, until=until) for until in (None, then)
+    )
+    assert (now[place], before[place]) == (3.0, 1.0)
