@@ -61,7 +61,7 @@ def in_words(recipe: Recipe) -> list[str]:
     if recipe.meta is not None:
         said.append(_meta(recipe.meta))
     if recipe.model.kind != LINEAR:
-        said.append(_optimiser(recipe.optimiser))
+        said.append(_optimiser(recipe.optimiser, recipe.model.kind))
     return said
 
 
@@ -197,13 +197,16 @@ def _meta(meta: Meta) -> str:
     )
 
 
-def _optimiser(of: Optimiser) -> str:
-    epochs = "1 epoch" if of.epochs == 1 else f"At most {of.epochs:,} epochs"
-    stops = f"; stops after {of.patience} without a better loss on what is held out"
+def _optimiser(of: Optimiser, kind: str) -> str:
+    most = "At most " if of.patience else ""
+    epochs = f"{most}{of.epochs:,} epoch{'' if of.epochs == 1 else 's'}"
+    looks = "1 look" if of.patience == 1 else f"{of.patience:,} looks"
+    often = "each epoch" if kind == HIDDEN else "about twenty times in all"
+    stops = f"; stops after {looks} without a lower loss on what is held out, looked at {often}"
     return (
         f"{epochs} in batches of {of.batch:,} pairs, learning rate {of.learning_rate:g}, weight "
         f"decay {of.weight_decay:g}, {_percent(of.warm_up)} warm-up"
-        f"{stops if of.patience and of.epochs > 1 else ''}."
+        f"{stops if of.patience else ''}."
     )
 
 

@@ -149,9 +149,9 @@ class Optimiser:
     batch: int = 64
     weight_decay: float = 0.1
     warm_up: float = 0.05  # of all steps
-    patience: int = (
-        2  # epochs without a better loss on what is held out, after which to stop; 0: never
-    )
+    # looks at what is held out without a lower loss there, after which to stop; 0: never. Heads are
+    # looked at after each epoch, whole models about twenty times in all
+    patience: int = 2
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ def _material(row: MemberTraining, learner: Learner, recipe: Recipe) -> _Materia
     own = bag[:, row.position]
     known = trusted(labelled, ensemble.dataset).astype(np.float64)
     judged = finetune.watched(
-        np.flatnonzero(~own & ((labelled.labels != 0) | (known != 0))), known, row.position
+        np.flatnonzero(~own & (taught.used | (known != 0))), known, row.position
     )
     learns = own & taught.used
     wanted = np.union1d(np.flatnonzero(learns), judged)

@@ -25,6 +25,7 @@ from curator.lib.refusals import Refusal
 from scoring.core import curves
 from scoring.core.curves import Point
 from scoring.core.recipes import GOALS, ROBUST, SWAV, UNBIASED, Contrastive, Recipe
+from scoring.core.targets import Targets
 from scoring.engine import devices
 from scoring.engine.conversations import Text
 from scoring.engine.devices import DeviceLost
@@ -168,7 +169,7 @@ class _Training:
         self.optimiser = _optimiser(self.named, recipe)
         self.steps_an_epoch = -(-len(self.pairs) // recipe.optimiser.batch)
         self.total = self.steps_an_epoch * recipe.optimiser.epochs
-        judged = lesson.held_out & ((lesson.labels != 0) | (lesson.trusted != 0))
+        judged = lesson.held_out & (lesson.targets.used | (lesson.trusted != 0))
         self.watched = watched(np.flatnonzero(judged), lesson.trusted, seed)
         # as many pairs are learnt from between two looks as a look judges by, at least
         least = -(-len(self.watched) // recipe.optimiser.batch)
@@ -490,12 +491,15 @@ class _Training:
         return point
 
     def _judged(self, point: Point) -> Point:
-        """With loss and accuracy on the labels of what is held out, and on trusted labels."""
+        """With the loss by which it stops, and accuracy on the labels of what is held out and on
+        trusted labels. A label that the recipe drops counts for neither, trusted ones aside."""
         margins = self.margins(self.watched)
-        labels, trusted = self.lesson.labels[self.watched], self.lesson.trusted[self.watched]
+        taught, trusted = self.lesson.targets.of(self.watched), self.lesson.trusted[self.watched]
+        labels = np.where(taught.used, self.lesson.labels[self.watched], 0.0)
+        by_trusted = self._stops_by_trusted
         return replace(
             point,
-            held_out_loss=_log_loss(margins, trusted if self._stops_by_trusted else labels),
+            held_out_loss=_log_loss(margins, trusted) if by_trusted else _loss_of(taught, margins),
             held_out_accuracy=_accuracy(margins, labels),
             trusted_accuracy=_accuracy(margins, trusted),
         )
@@ -626,6 +630,17 @@ def _log_loss(margins: Floats, labels: Floats) -> float | None:
     if not said.any():
         return None
     return float(np.logaddexp(0.0, -margins[said] * labels[said]).mean())
+
+
+def _loss_of(taught: Targets, margins: Floats) -> float | None:
+    """The mean log-loss of what pairs teach, by margins towards A; None where that is nothing."""
+    kept = taught.used
+    if not kept.any():
+        return None
+    towards, probability = (taught.direction * margins)[kept], taught.probability[kept]
+    lost = probability * np.logaddexp(0.0, -towards)
+    lost += (1.0 - probability) * np.logaddexp(0.0, towards)
+    return float(np.average(lost, weights=taught.weight[kept]))
 
 
 def _seed_of(seed: int, step: int, use: int, rank: int) -> int:

@@ -1,5 +1,8 @@
 """Recipes told in sentences: every part that does something is said, and nothing else."""
 
+import re
+from typing import Any
+
 import pytest
 
 from scoring.core import recipe_words, recipes
@@ -71,3 +74,27 @@ def test_what_a_recipe_needs_is_said_before_it_is_followed() -> None:
 )
 def test_presets_are_grouped_by_what_they_ask_for(name: str, group: str) -> None:
     assert recipe_words.group_of(PRESETS[name]) == group
+
+
+@pytest.mark.parametrize(
+    ("model", "optimiser", "words"),
+    [
+        (
+            {"kind": "hidden"},
+            {"epochs": 9, "patience": 1},
+            "At most 9 epochs .* stops after 1 look without a lower loss .* looked at each epoch",
+        ),
+        ({"kind": "hidden"}, {"epochs": 9, "patience": 0}, r"^9 epochs .* warm-up\.$"),
+        (
+            {"kind": "lora", "base": "org/base"},
+            {"epochs": 1, "patience": 3},
+            "At most 1 epoch in .* stops after 3 looks .* about twenty times in all",
+        ),
+    ],
+    ids=["heads", "no-stop", "one-epoch-of-a-whole-model"],
+)
+def test_a_recipe_says_after_how_many_looks_it_stops(
+    model: dict[str, Any], optimiser: dict[str, Any], words: str
+) -> None:
+    found = made(model=model, optimiser=optimiser)
+    assert re.search(words, recipe_words.in_words(found)[-1])

@@ -4,6 +4,7 @@ dies, and what is saved is what was trained."""
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -326,6 +327,36 @@ def test_the_best_weights_on_what_is_held_out_are_kept(base: Path, tmp_path: Pat
     margins = (seen.rewards[::2] - seen.rewards[1::2]).numpy()
     own = np.logaddexp(0.0, -margins * lesson.labels[lesson.held_out]).mean()
     assert own == pytest.approx(best, abs=1e-5)
+
+
+def test_what_is_held_out_counts_as_the_recipe_teaches_it(base: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(WHOLE, base, optimiser={"patience": 50})
+    learner = learners.load(recipe.model, seed=1)
+    plain = lesson_for(learner, recipe, held_out=8)
+    held_out = np.flatnonzero(plain.held_out)
+    flipped, softened, dropped = held_out[:3], held_out[3:5], held_out[5:7]
+    direction, probability, weight = (
+        values.copy()
+        for values in (plain.targets.direction, plain.targets.probability, plain.targets.weight)
+    )
+    direction[flipped] *= -1
+    probability[softened], weight[held_out[7]], weight[dropped] = 0.7, 0.5, 0.0
+    taught = replace(plain.targets, direction=direction, probability=probability, weight=weight)
+    lesson = replace(plain, targets=taught)
+    points = Savepoints(tmp_path / "state", {})
+    done = fine_tune(learner, lesson, recipe, seed=1, savepoints=points)
+    best = next(point for point in done.curve if point.step == done.best_step)
+    counted = np.setdiff1d(held_out, dropped)
+    with torch.no_grad():
+        seen = learner.see(lesson.texts_of(counted))
+    margins = (seen.rewards[::2] - seen.rewards[1::2]).numpy()
+    own = taught.of(counted)
+    lost = own.probability * np.logaddexp(0.0, -margins * own.direction)
+    lost += (1 - own.probability) * np.logaddexp(0.0, margins * own.direction)
+    expected = np.average(lost, weights=own.weight)
+    assert best.held_out_loss == pytest.approx(expected, abs=1e-5)
+    right = (margins * lesson.labels[counted] > 0).mean()
+    assert best.held_out_accuracy == pytest.approx(right)
 
 
 def test_what_was_trained_is_what_the_engine_reads(base: Path, tmp_path: Path) -> None:
