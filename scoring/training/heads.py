@@ -30,6 +30,7 @@ from scoring.core.targets import Targets
 from scoring.engine.features import Scaling
 from scoring.engine.heads import AnyHead, Effects, Head, Keys, Slices
 from scoring.training import losses
+from scoring.training.diverging import Diverged
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -136,7 +137,7 @@ def train(
 
     What is least decides on penalty and slices: the out-of-bag loss of the directions that the
     targets give, as surely as they say, without margins and weights. `on_step` hears how many of
-    all steps are done.
+    all steps are done. Raises Diverged where no solution is made of finite numbers.
     """
     designs = [Slices.none(), slices] if slices.names else [Slices.none()]
     goal = _Goal.of(pairs, bag, loss or Loss())
@@ -151,10 +152,16 @@ def train(
 
         for penalty, solution in zip(PENALTIES, _solve(pairs, codes, goal, heard), strict=True):
             towards_a = solution.towards_a.numpy()
+            if not np.isfinite(towards_a).all():
+                continue
             found = judged.loss(towards_a)
             if best is None or found < best[0]:
                 best = found, penalty, design, solution, towards_a * pairs.labels[:, None]
-    assert best is not None
+    if best is None or not math.isfinite(best[0]):
+        raise Diverged(
+            "The training diverged: no penalty gives the members finite margins that tell pairs "
+            "outside their bags apart. Ask for less noise, smaller margins or weights."
+        )
     least, penalty, design, solution, margins = best
     heads: list[AnyHead] = [
         _head(member, solution, pairs, space, design) for member in range(bag.shape[1])

@@ -11,9 +11,10 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from scoring.core.recipes import PRESETS, Loss
+from scoring.core.recipes import LEAST_BETA, PRESETS, Loss
 from scoring.core.targets import Targets
 from scoring.training import heads, losses
+from scoring.training.diverging import Diverged
 from scoring.training.heads import PENALTIES, Trained
 from scoring.training.teaching import teach
 from tests.scoring.test_training_heads import Made, out_of_bag_accuracy, weights
@@ -167,6 +168,20 @@ def test_the_robust_loss_minds_planted_flips_less() -> None:
         accuracies.append(out_of_bag_accuracy(made, right))
     assert accuracies[1] > accuracies[0] - 0.01
     assert min(accuracies) > 0.85
+
+
+@pytest.mark.parametrize("beta", [LEAST_BETA, 0.1])
+def test_the_robust_loss_is_solved_down_to_the_least_beta(beta: float) -> None:
+    made = Made(300, noise=0.1)
+    found = train(made, None, Loss("robust", beta=beta))
+    assert bool(np.isfinite(weights(found)).all())
+    assert np.isfinite(found.loss)
+
+
+def test_heads_that_are_no_numbers_are_not_handed_out() -> None:
+    made = Made(100)
+    with pytest.raises(Diverged, match="no penalty gives the members finite margins"):
+        train(made, None, Loss("robust", beta=1e-40))
 
 
 def test_solutions_are_judged_by_what_the_targets_hold_true() -> None:
