@@ -20,7 +20,7 @@ from scoring import (
     shards,
 )
 from scoring.engine.devices import DeviceLost
-from scoring.experiments import steps, trials
+from scoring.experiments import kept, steps, trials
 from scoring.finetuning import members
 from scoring.models import (
     Audit,
@@ -70,6 +70,7 @@ def _fit(run: TrainingRun) -> None:
 def finetune_member(*, member_id: int) -> None:
     if shards.is_member_paused(member_id):
         return
+    kept.forget()  # a training needs the memory
     _perform(MemberTraining, member_id, members.train)
     shards.after_member(member_id)
 
@@ -90,6 +91,7 @@ def run_audit(*, audit_id: int) -> None:
 @shared_task
 def run_trial(*, trial_id: int) -> None:
     _perform(Trial, trial_id, trials.run)
+    kept.forget_ended()
     steps.after_trial(trial_id)
 
 
@@ -106,6 +108,8 @@ def register_checkpoint(*, checkpoint_id: int) -> None:
 def _perform(kind: type[Row], pk: int, do: Callable[[Row], None]) -> None:
     """`work.perform`, after which a process whose device is gone makes room for a fresh one: the
     row is free again by then."""
+    if kind is not Trial:
+        kept.forget_ended()
     lost = False
 
     def on_device(row: Row) -> None:

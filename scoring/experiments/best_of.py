@@ -1,7 +1,6 @@
 """Sampled responses in experiments: which of them an arm's members like best, and what a recipe
 that meta-trains on them reads. Runs on the device."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from scoring.core import strength
 from scoring.core.recipes import Meta
 from scoring.engine.heads import Head, HiddenHead
 from scoring.experiments import material, planning
+from scoring.experiments.kept import Kept
 from scoring.experiments.material import Material
 from scoring.models import Experiment, ResponseSet, Trial
 from scoring.shards import NotEnoughPairs
@@ -51,22 +51,18 @@ class Answers:
         ]
 
 
-_kept: "OrderedDict[tuple[int, int, int], Answers]" = OrderedDict()
+_kept: Kept[Answers] = Kept(KEPT)
 
 
 def answers_of(trial: Trial, found: Material) -> Answers | None:
     """The experiment's sampled responses as the trial's fold projects them; None where it has
     none."""
     experiment = trial.arm.experiment
-    if experiment.responses is None:
+    given = experiment.responses
+    if given is None:
         return None
     name = experiment.pk, round(experiment.created_at.timestamp()), trial.fold
-    if name not in _kept:
-        while len(_kept) >= KEPT:
-            _kept.popitem(last=False)
-        _kept[name] = _read(trial, experiment, experiment.responses, found)
-    _kept.move_to_end(name)
-    return _kept[name]
+    return _kept.get(name, lambda: _read(trial, experiment, given, found))
 
 
 def choose(
@@ -84,8 +80,8 @@ def choose(
 
 
 def rewards(head: Head | HiddenHead, projected: Floats, directions: Floats) -> Floats:
-    """Rewards (n,) of projected features (n, components) of responses of no known slice, that stand
-    in no other pair."""
+    """Rewards (n,) of features projected on these directions, (n, components), of responses of no
+    known slice, that stand in no other pair."""
     if isinstance(head, Head):
         return np.asarray(projected @ (head.weights[0] @ directions))
     units = np.maximum(projected @ (head.weights @ directions).T + head.bias, 0.0)

@@ -1,7 +1,6 @@
 """What the trials of one fold have in common: the features of all pairs that are learnt from or
 judged, projected once, and kept by the process for the trials that follow. Runs on the device."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,10 @@ from scoring.engine.backbones import Backbone
 from scoring.engine.devices import best_precision
 from scoring.engine.heads import Keys, Slices
 from scoring.experiments import planning
+from scoring.experiments.kept import Kept
 from scoring.labels import Labelled, Labels, Until, labelled_pairs, slice_of
 from scoring.models import Arm, Experiment, Trial
+from scoring.training import hidden
 from scoring.training.heads import Space, TrainingPairs
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +39,8 @@ class Material:
     ids: Indices  # (n,)
     space: Space
     differences: Floats  # (n, components): projected features of A minus those of B
-    both: tuple[Floats, Floats] | None  # of A and of B (n, components), for heads that need them
+    # of A and of B (n, hidden.COMPONENTS at most), for heads with a hidden layer, which read these
+    both: tuple[Floats, Floats] | None
     norms: Floats  # (n,): mean squared norm of both responses' projected features
     keys_a: Keys  # (n,)
     keys_b: Keys
@@ -51,13 +53,7 @@ class Material:
 
 def of(trial: Trial) -> Material:
     """The material of the trial's fold, from memory where this process has made it before."""
-    name = name_of(trial)
-    if name not in _kept:
-        while len(_kept) >= KEPT:
-            _kept.popitem(last=False)
-        _kept[name] = _made(trial, trial.arm.experiment)
-    _kept.move_to_end(name)
-    return _kept[name]
+    return _kept.get(name_of(trial), lambda: _made(trial, trial.arm.experiment))
 
 
 def name_of(trial: Trial) -> tuple[int, int, int]:
@@ -123,7 +119,7 @@ def training_pairs(of: Material, chosen: Indices, labels: Floats, slices: Slices
     )
 
 
-_kept: "OrderedDict[tuple[int, int, int], Material]" = OrderedDict()
+_kept: Kept[Material] = Kept(KEPT)
 
 
 def _made(trial: Trial, experiment: Experiment) -> Material:
@@ -150,8 +146,8 @@ def _made(trial: Trial, experiment: Experiment) -> Material:
         parts["ka"].append(found.keys_a)
         parts["kb"].append(found.keys_b)
         if needs_both:
-            parts["a"].append(a)
-            parts["b"].append(b)
+            parts["a"].append(a[:, : hidden.COMPONENTS].copy())
+            parts["b"].append(b[:, : hidden.COMPONENTS].copy())
     joined = {name: np.concatenate(of) for name, of in parts.items() if of}
     return Material(
         ids=ids,

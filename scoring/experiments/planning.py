@@ -29,6 +29,8 @@ MOST_ARMS = 12
 MOST_SEEDS = 50
 MOST_FOLDS = 20
 MOST_MEMBERS = 100
+MOST_TRIALS = 240  # arms times seeds
+MOST_MARGINS = 25_000_000  # trials times pairs: what is brought together in memory in the end
 SHOWN = 80  # characters of a prompt
 PAGE = 2000
 
@@ -95,6 +97,7 @@ def check(design: Design) -> Trusted:
             f"{design.dataset.name} has an experiment called {design.name!r} already: choose "
             f"another name."
         )
+    _check_size(design)
     for arm in design.arms:
         _check_arm(arm, design)
     repeated = [
@@ -184,6 +187,24 @@ def _check_numbers(design: Design) -> None:
             f"An arm needs an even number of members from 2 to {MOST_MEMBERS}, not "
             f"{design.members}."
         ) from error
+
+
+def _check_size(design: Design) -> None:
+    trials = len(design.arms) * design.seeds
+    if trials > MOST_TRIALS:
+        raise Refusal(
+            f"{len(design.arms)} arms with {design.seeds} seeds each are {trials} trials, and an "
+            f"experiment has at most {MOST_TRIALS}: take fewer arms or seeds."
+        )
+    pairs = design.judged.pairs.labelled().count()
+    if design.evaluated_on is None:
+        pairs = round(pairs * len(design.folds_judged) / design.folds)
+    if trials * pairs > MOST_MARGINS:
+        raise Refusal(
+            f"{len(design.arms)} arms with {design.seeds} seeds each, judged on about {pairs:,} "
+            f"pairs, are {trials * pairs:,} margins, and an experiment has at most "
+            f"{MOST_MARGINS:,}: take fewer arms or seeds."
+        )
 
 
 def _check_arm(arm: ArmPlan, design: Design) -> None:

@@ -12,6 +12,7 @@ from scoring.models import Experiment, Trial
 
 RUN_TRIAL = "scoring.device_tasks.run_trial"
 FINISH_EXPERIMENT = "scoring.tasks.finish_experiment"
+LARGE = ("pair_ids", "margins")  # columns of a trial
 
 
 def go_on(experiment: Experiment) -> None:
@@ -37,7 +38,10 @@ def begin(experiment: Experiment) -> None:
 
 def after_trial(trial_id: int) -> None:
     """Bring the experiment together when none of its trials is open any more."""
-    trial = Trial.objects.filter(pk=trial_id).select_related("arm__experiment").first()
+    trials = Trial.objects.select_related("arm__experiment").defer(
+        *LARGE, "arm__experiment__truths"
+    )
+    trial = trials.filter(pk=trial_id).first()
     if trial is None or not trial.is_over:
         return
     experiment = trial.arm.experiment
@@ -64,12 +68,13 @@ def retry(experiment: Experiment) -> bool:
     """Let an experiment go on that failed, was cancelled, or lacks trials: those that are done stay
     done. False when there is nothing to go on with."""
     trials = Trial.objects.filter(arm__experiment=experiment)
-    lost = list(trials.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED)))
+    ended = trials.filter(status__in=(Work.Status.FAILED, Work.Status.CANCELLED))
+    lost = list(ended.defer(*LARGE))
     if not work.requeue(experiment, also_done=bool(lost)):
         return False
     for trial in lost:
         work.requeue(trial)
-    transaction.on_commit(lambda: go_on(Experiment.objects.get(pk=experiment.pk)))
+    transaction.on_commit(lambda: go_on(Experiment.objects.defer("truths").get(pk=experiment.pk)))
     return True
 
 
@@ -80,7 +85,8 @@ def sweep() -> None:
     for trial_id in work.due(Trial, unheard=shards.UNHEARD, quiet=on_device):
         ring(RUN_TRIAL, trial_id=trial_id)
     since = timezone.now() - shards.UNHEARD
-    for experiment in Experiment.objects.filter(status__in=work.OPEN, queued_at__lt=since):
+    quiet_for_long = Experiment.objects.filter(status__in=work.OPEN, queued_at__lt=since)
+    for experiment in quiet_for_long.defer("truths"):
         lost = experiment.lease_expires_at is not None and work.is_free(experiment)
         idle = experiment.lease_expires_at is None and quiet
         trials = Trial.objects.filter(arm__experiment=experiment, status__in=work.OPEN)

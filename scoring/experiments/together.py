@@ -38,15 +38,13 @@ REWARDS_NOISE = (
 
 def bring_together(experiment: Experiment) -> None:
     """Compute the result and finish the experiment. Raises Refusal where a whole arm is missing."""
-    trials = list(
-        Trial.objects.filter(arm__experiment=experiment).select_related("arm").order_by("pk")
-    )
-    if any(not trial.is_over for trial in trials):  # rung for too early
+    trials = Trial.objects.filter(arm__experiment=experiment).select_related("arm").order_by("pk")
+    if trials.filter(status__in=work.OPEN).exists():  # rung for too early
         work.release(experiment)
         return
     arms = list(experiment.arms.all())
-    done = [trial for trial in trials if trial.status == Work.Status.DONE]
-    failed = [trial for trial in trials if trial.status != Work.Status.DONE]
+    done = list(trials.filter(status=Work.Status.DONE))
+    failed = list(trials.exclude(status=Work.Status.DONE).defer("pair_ids", "margins"))
     judged = {trial.arm_id for trial in done}
     if not done or arms[0].pk not in judged:
         raise Refusal(_nothing_to_compare(arms[0], failed))

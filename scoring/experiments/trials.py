@@ -7,9 +7,7 @@ an out-of-bag ensemble of linear heads that learns the arm's own labels on the s
 """
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +23,10 @@ from scoring.core.targets import Measured, Targets
 from scoring.engine.heads import Head
 from scoring.environment import environment
 from scoring.experiments import best_of, material, steps
+from scoring.experiments.kept import Kept
 from scoring.experiments.material import Material
 from scoring.labels import Labelled, Labels
-from scoring.models import Experiment, Trial
+from scoring.models import Arm, Experiment, Trial
 from scoring.shards import NotEnoughPairs
 from scoring.training import heads
 from scoring.training.heads import Trained
@@ -54,6 +53,9 @@ class Lesson:
 
 def run(trial: Trial) -> None:
     """Train, ask, and keep what was said."""
+    # whose truths, one for every trusted pair, are needed only where the material is made
+    arms = Arm.objects.select_related("experiment__dataset", "snapshot").defer("experiment__truths")
+    trial.arm = arms.get(pk=trial.arm_id)
     experiment = trial.arm.experiment
     steps.begin(experiment)
     found = material.of(trial)
@@ -116,7 +118,7 @@ def _lesson(trial: Trial, recipe: Recipe, found: Material) -> Lesson:
     )
 
 
-_kept: "OrderedDict[tuple[Any, ...], Measured]" = OrderedDict()
+_kept: Kept[Measured] = Kept(KEPT)
 
 
 def _measured(trial: Trial, labelled: Labelled, found: Material) -> Measured:
@@ -124,12 +126,7 @@ def _measured(trial: Trial, labelled: Labelled, found: Material) -> Measured:
     members that have not learnt from it. Arms with the same labels share it."""
     arm = trial.arm
     name = (*material.name_of(trial), trial.seed, arm.labels, arm.snapshot_id, len(labelled.ids))
-    if name not in _kept:
-        while len(_kept) >= KEPT:
-            _kept.popitem(last=False)
-        _kept[name] = _measure(trial, labelled, found)
-    _kept.move_to_end(name)
-    return _kept[name]
+    return _kept.get(name, lambda: _measure(trial, labelled, found))
 
 
 def _measure(trial: Trial, labelled: Labelled, found: Material) -> Measured:
@@ -205,7 +202,8 @@ def _asked(trained: Trained, found: Material, ids: Indices) -> Doubles:
             columns.append(blocks[:, 0] + (blocks[:, 1:] * codes).sum(axis=1))
         else:
             assert found.both is not None
-            a, b = (best_of.rewards(head, side[places], directions) for side in found.both)
+            read = directions[:, : found.both[0].shape[1]]
+            a, b = (best_of.rewards(head, side[places], read) for side in found.both)
             columns.append(a - b)
     return np.stack(columns, axis=1).astype(np.float64)
 

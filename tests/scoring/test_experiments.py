@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from annotations import decisions
 from annotations.models import Dataset, GoldPair, PreferencePair, Snapshot, Verdict
 from curator.lib.refusals import Conflict, Refusal
 from curator.lib.work import Work
 from curator.models import User
+from scoring import access as scoring_access
 from scoring import device_tasks, freezing, responses, tasks
 from scoring.core import recipes
 from scoring.core.recipes import PRESETS, Meta
 from scoring.engine.heads import Effects, Head, HiddenHead, Slices, rewards
-from scoring.experiments import best_of, launching, material, planning, shown, steps, trusted
+from scoring.experiments import best_of, kept, launching, material, planning, shown, steps, trusted
 from scoring.experiments.planning import ArmPlan, Design
 from scoring.models import Arm, Checkpoint, Experiment, Trial
+from scoring.training import hidden
 from scoring.training.heads import Space
 from tests import factories
 
@@ -225,8 +228,8 @@ def test_pairs_that_are_imported_later_are_neither_learnt_nor_judged(
     assert one == two
     for difference in experiment.result["differences"]:
         assert difference["estimate"] == 0.0
-    repeated = Trial.objects.get(arm__name="now")
-    found = material.of(repeated)
+    Trial.objects.update(status=Work.Status.QUEUED)
+    found = material.of(Trial.objects.get(arm__name="now"))
     assert found.ids.max() <= experiment.last_pair
     assert found.judged.max() <= experiment.last_pair
 
@@ -352,6 +355,71 @@ def test_without_the_first_arm_there_is_nothing_to_compare_with(
     assert experiment.problem.startswith("There is nothing to compare with: no trial of the arm")
 
 
+def test_a_worker_keeps_what_trials_share_no_longer_than_trials_wait(
+    noisy: Dataset, design: Designer
+) -> None:
+    by_strength = ArmPlan("flipped", Arm.Labels.SOURCE, recipe=PRESETS["flip the lowest tenth"])
+    experiment = launching.start(design(noisy, [RAW, by_strength], seeds=1), by=None)
+    last, first = Trial.objects.filter(arm__experiment=experiment).order_by("arm__position")
+    device_tasks.run_trial(trial_id=first.pk)
+    assert {name[0] for name in of_all_kinds()} == {experiment.pk}
+    assert len(of_all_kinds()) == 2  # the fold's features, and how strong its labels are
+    kept.forget()
+    assert of_all_kinds() == []
+    device_tasks.run_trial(trial_id=last.pk)
+    assert of_all_kinds() == []
+
+
+def of_all_kinds() -> list[Any]:
+    return [name for each in kept.Kept.everywhere for name in each.found]
+
+
+def test_of_the_features_for_hidden_layers_only_those_are_kept_that_they_read(
+    noisy: Dataset, design: Designer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hidden, "COMPONENTS", 4)
+    arm = ArmPlan("hidden layer", Arm.Labels.SOURCE, recipe=PRESETS["hidden layer"])
+    experiment = launching.start(design(noisy, [RAW, arm], seeds=1), by=None)
+    worked_off(experiment)
+    assert experiment.result["failed"] == []
+    Trial.objects.update(status=Work.Status.QUEUED)
+    found = material.of(Trial.objects.get(arm__name="hidden layer"))
+    assert found.both is not None
+    assert [side.shape[1] for side in found.both] == [4, 4]
+    assert found.differences[:, :4] == pytest.approx(found.both[0] - found.both[1], abs=1e-5)
+
+
+def test_truths_and_margins_are_read_only_for_the_result(
+    noisy: Dataset, casey: User, design: Designer
+) -> None:
+    """There is one for every pair, and progress is asked for all the time."""
+    twin = ArmPlan("twin", Arm.Labels.SOURCE)
+    experiment = launching.start(design(noisy, [RAW, twin], seeds=1), by=None)
+    first, second = Trial.objects.filter(arm__experiment=experiment)
+    device_tasks.run_trial(trial_id=first.pk)
+    long_ago = experiment.queued_at.replace(year=2020)
+    Experiment.objects.update(queued_at=long_ago)
+    with CaptureQueriesContext(connection) as asked:
+        scoring_access.experiment_to_watch(casey, noisy.slug, experiment.pk)
+        steps.after_trial(first.pk)
+        steps.sweep()
+        device_tasks.run_trial(trial_id=second.pk)  # the features of its fold are kept
+    assert "truths" not in " ".join(each["sql"] for each in asked)
+    Trial.objects.filter(pk=second.pk).update(status=Work.Status.QUEUED)
+    with CaptureQueriesContext(connection) as asked:
+        tasks.finish_experiment(experiment_id=experiment.pk)
+    assert "margins" not in " ".join(each["sql"] for each in asked)
+
+
+def test_an_experiment_of_too_many_margins_is_refused(
+    noisy: Dataset, design: Designer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = design(noisy, [RAW, ArmPlan("twin", Arm.Labels.SOURCE)])
+    monkeypatch.setattr(planning, "MOST_MARGINS", 200)
+    with pytest.raises(Refusal, match="judged on about 60 pairs, are 240 margins"):
+        launching.check(wanted, by=None)
+
+
 def test_a_cancelled_experiment_is_left_alone_by_workers(
     noisy: Dataset, casey: User, design: Designer
 ) -> None:
@@ -383,6 +451,10 @@ def test_the_end_waits_for_the_last_trial(noisy: Dataset, design: Designer) -> N
         ({"folds": 1}, "2 to 20 folds"),
         ({"members": 3}, "even number of members"),
         ({"members": 200}, "at most 100 members"),
+        (
+            {"arms": [RAW, *(ArmPlan(name, "source") for name in "abcdef")], "seeds": 50},
+            "7 arms with 50 seeds each are 350 trials, and an experiment has at most 240",
+        ),
         ({"arms": [RAW]}, "compares 2 to 12 arms, not 1"),
         ({"arms": [RAW, RAW]}, "Two arms are called 'raw labels'"),
         ({"arms": [RAW, ArmPlan("x", "guesses")]}, "takes labels from 'guesses'"),

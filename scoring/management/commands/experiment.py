@@ -76,7 +76,9 @@ class Command(CuratorCommand):
         if options["detach"]:
             return shown.report(launching.start(design, by=None))
         with self.workers("default", "scoring"):
-            row = launching.start(design, by=None)
+            started = launching.start(design, by=None)
+            # asked for again and again, and without what no reader is told of
+            row = Experiment.objects.defer("truths").get(pk=started.pk)
             self.follow(row, lambda row: (shown.share_done(row), shown.in_words(row)))
         return shown.report(row)
 
@@ -179,7 +181,8 @@ def _snapshot(dataset: Dataset, called: str) -> Snapshot:
 
 
 def _experiment_called(dataset: Dataset, name: str) -> Experiment:
-    found = dataset.experiments.filter(name=name).first() if name else dataset.experiments.first()
+    rows = dataset.experiments.defer("truths")
+    found = rows.filter(name=name).first() if name else rows.first()
     if found is None:
         known = ", ".join(dataset.experiments.values_list("name", flat=True)[:10]) or "none yet"
         raise Refusal(f"{dataset.slug} has no experiment {name!r}; there are: {known}.")
