@@ -18,7 +18,7 @@ from curator.lib.doorbell import ring_on_commit
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
 from scoring import assembling, labels, recipe_book, routing, shards, topics
-from scoring.core import recipes
+from scoring.core import recipes, sizes
 from scoring.core.flags import FlagRule, PercentileRule
 from scoring.core.options import EngineOptions
 from scoring.core.recipes import Recipe
@@ -80,7 +80,14 @@ def start_training(
         created_by=by,
     )
     if recipe is not None:
-        run = check_recipe(dataset=dataset, recipe=recipe, by=by, run=run, responses=responses)
+        run = check_recipe(
+            dataset=dataset,
+            recipe=recipe,
+            by=by,
+            run=run,
+            responses=responses,
+            members=members,
+        )
         if not recipe.model.is_head:
             ensemble.backbone = ""  # nothing reads through one
         ensemble.recipe |= {
@@ -130,8 +137,12 @@ def check_recipe(
     by: User | None = None,
     run: ScoringRun | None = None,
     responses: ResponseSet | None = None,
+    members: int | None = None,
 ) -> ScoringRun | None:
-    """The run that the recipe goes by, if any. Raises a Refusal where it cannot be followed."""
+    """The run that the recipe goes by, if any. Raises a Refusal where it cannot be followed, or not
+    with so many members."""
+    if members is not None:
+        sizes.check_step(recipe, members=members, pairs=dataset.pairs.count())
     if not recipe.model.is_head and by is not None:
         check_reference_from_browser(recipe.model.base)
     if responses is not None and responses.dataset_id != dataset.pk:
@@ -274,7 +285,8 @@ def assemble(
     """Put an ensemble together from registered checkpoints and, where wanted, the heads of one that
     was trained. It scores as soon as it is there."""
     if by is not None:
-        permissions.check_can_curate(by, dataset)
+        for trained_on in {dataset, *(each.dataset for each in checkpoints if each.dataset)}:
+            permissions.check_can_curate(by, trained_on)
     _check_name(name)
     if dataset.ensembles.filter(name=name).exists():
         raise Conflict(

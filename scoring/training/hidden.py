@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from scoring.core import calibration, curves, strength
+from scoring.core import calibration, curves, sizes, strength
 from scoring.core.curves import Point
 from scoring.core.recipes import ROBUST, SWAV, UNBIASED, Contrastive, Recipe
 from scoring.core.targets import Targets
@@ -33,8 +33,7 @@ Rows = npt.NDArray[np.int32]
 Members = npt.NDArray[np.int64]
 OnLook = Callable[[Point], None]
 
-# main directions that are read: the rest costs as much again, and nothing more was found in it
-COMPONENTS = 256
+COMPONENTS = sizes.COMPONENTS  # that are read
 MOMENTUM, MEMORY, LEAST_ROOT = 0.9, 0.999, 1e-8  # of AdamW
 DECAYING = ("inner", "outer")
 FEWEST_TRUSTED = 50  # outside a bag, to stop by them and not by the labels
@@ -69,21 +68,22 @@ def train(
     it is kept as it is after the last epoch.
 
     `responses` (prompts, responses a prompt, components) are projected features of sampled
-    responses, for a recipe with `meta`. Raises Diverged.
+    responses, for a recipe with `meta`. Raises Diverged, and TooLarge before it begins.
     """
-    lesson = _Lesson.of(pairs, bag, recipe, responses=responses, trusted=trusted)
+    sizes.check_step(recipe, members=bag.shape[1], pairs=len(bag))
+    course = _Course.of(pairs, bag, recipe, responses=responses, trusted=trusted)
     draws = [_Draws(seed, member) for member in range(bag.shape[1])]
-    stack = _Stack.started(lesson, draws)
-    record = _Record(lesson)
+    stack = _Stack.started(course, draws)
+    record = _Record(course)
     learning = np.arange(bag.shape[1])
-    epochs, steps = recipe.optimiser.epochs, max(lesson.steps)
+    epochs, steps = recipe.optimiser.epochs, max(course.steps)
     for epoch in range(1, epochs + 1):
 
         def heard(step: int, before: int = (epoch - 1) * steps) -> None:
             if on_step is not None:
                 on_step(before + step, epochs * steps)
 
-        learnt = _epoch(stack, lesson, learning, draws, heard)
+        learnt = _epoch(stack, course, learning, draws, heard)
         record.look(epoch, learning, stack, learnt)
         if on_look is not None:
             on_look(record.points[-1])
@@ -107,7 +107,7 @@ def train(
 
 
 @dataclass(frozen=True, eq=False)
-class _Lesson:
+class _Course:
     """What all members learn from: features (n, components) of both responses, what their pairs
     teach, and which rows are whose."""
 
@@ -135,7 +135,7 @@ class _Lesson:
         *,
         responses: Floats | None,
         trusted: Floats | None,
-    ) -> "_Lesson":
+    ) -> "_Course":
         if pairs.projected_a is None or pairs.projected_b is None:
             raise ValueError("heads with a hidden layer read the features of both responses")
         if recipe.meta is not None and responses is None:
@@ -234,26 +234,26 @@ class _Stack:
     """The parameters of the members that still learn, and what AdamW knows of them. The hidden
     weights and u are one tensor, (members, components, hidden + 1), u last."""
 
-    lesson: _Lesson
+    course: _Course
     parameters: dict[str, Tensor]
     momentum: dict[str, Tensor]
     memory: dict[str, Tensor]
     steps: Tensor  # (members,): how many each has taken
 
     @classmethod
-    def started(cls, lesson: _Lesson, draws: list[_Draws]) -> "_Stack":
-        hidden = lesson.recipe.model.hidden
-        inner = torch.zeros(len(draws), lesson.components, hidden + 1)
+    def started(cls, course: _Course, draws: list[_Draws]) -> "_Stack":
+        hidden = course.recipe.model.hidden
+        inner = torch.zeros(len(draws), course.components, hidden + 1)
         outer = torch.empty(len(draws), hidden)
         for member, own in enumerate(draws):
-            inner[member, :, :hidden] = own.start(lesson.components, hidden)
+            inner[member, :, :hidden] = own.start(course.components, hidden)
             outer[member] = own.start(hidden)
         parameters = {
-            "inner": inner / math.sqrt(lesson.components),
+            "inner": inner / math.sqrt(course.components),
             "bias": torch.zeros(len(draws), 1, hidden),
             "outer": 0.1 * outer / math.sqrt(hidden),
         }
-        contrasts = lesson.contrasts
+        contrasts = course.contrasts
         if contrasts is not None and contrasts.method == SWAV:
             parameters["prototypes"] = torch.stack(
                 [own.start(contrasts.prototypes, hidden) for own in draws]
@@ -261,7 +261,7 @@ class _Stack:
         for parameter in parameters.values():
             parameter.requires_grad_()
         return cls(
-            lesson,
+            course,
             parameters,
             {name: torch.zeros_like(parameter) for name, parameter in parameters.items()},
             {name: torch.zeros_like(parameter) for name, parameter in parameters.items()},
@@ -281,13 +281,13 @@ class _Stack:
         for parameter in parameters.values():
             parameter.requires_grad_()
         return _Stack(
-            self.lesson, parameters, some(self.momentum), some(self.memory), self.steps[chosen]
+            self.course, parameters, some(self.momentum), some(self.memory), self.steps[chosen]
         )
 
     def read(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What a response's features (members, n, components) become: hidden units (members, n,
         hidden), and u . z (members, n)."""
-        found = torch.bmm(features, self.parameters["inner"]) / self.lesson.scale
+        found = torch.bmm(features, self.parameters["inner"]) / self.course.scale
         return torch.relu(found[..., :-1] + self.parameters["bias"]), found[..., -1]
 
     def rewards(self, units: Tensor, straight: Tensor) -> Tensor:
@@ -304,7 +304,7 @@ class _Stack:
         at_once = max(1, AT_ONCE // (members * columns))
         for start in range(0, len(features), at_once):
             rows = features[start : start + at_once]
-            read = (rows @ side_by_side).div_(self.lesson.scale).view(len(rows), members, columns)
+            read = (rows @ side_by_side).div_(self.course.scale).view(len(rows), members, columns)
             units = (read[..., :-1] + bias).relu_()
             rewards = torch.einsum("nmh,mh->nm", units, outer) + read[..., -1]
             found[start : start + at_once] = rewards.numpy()
@@ -334,7 +334,7 @@ class _Stack:
         momentum.lerp_(slope, 1.0 - MOMENTUM)
         memory.mul_(MEMORY).addcmul_(slope, slope, value=1.0 - MEMORY)
         if name in DECAYING:
-            decay = self.lesson.recipe.optimiser.weight_decay
+            decay = self.course.recipe.optimiser.weight_decay
             parameter.mul_((1.0 - rates * decay).view(shape))
         root = memory.sqrt().div_((1.0 - MEMORY**taken).sqrt().view(shape)).add_(LEAST_ROOT)
         parameter.sub_((momentum * (rates / (1.0 - MOMENTUM**taken)).view(shape)).div_(root))
@@ -371,7 +371,7 @@ class _Learnt:
 
 def _epoch(
     stack: _Stack,
-    lesson: _Lesson,
+    course: _Course,
     learning: Members,
     draws: list[_Draws],
     on_batch: Callable[[int], None],
@@ -379,16 +379,16 @@ def _epoch(
     """Every member that still learns goes through its bag once."""
     own_draws = [draws[member] for member in learning]
     orders = [
-        own.batches(lesson.own[member], lesson.steps[member])
+        own.batches(course.own[member], course.steps[member])
         for own, member in zip(own_draws, learning, strict=True)
     ]
     start, lost, right, seen = (torch.zeros(len(learning)) for _ in range(4))
     for number in range(max(map(len, orders))):
         rows = [order[number] if number < len(order) else NOTHING for order in orders]
-        batch = _batch(lesson, rows, own_draws)
+        batch = _batch(course, rows, own_draws)
         slopes, loss, margins = _slopes(stack, batch)
         there = batch.counted.sum(1)
-        stack.step(slopes, _rates(lesson, learning, stack.steps), there == 0)
+        stack.step(slopes, _rates(course, learning, stack.steps), there == 0)
         start = loss if number == 0 else start
         lost += loss * there
         right += ((margins > 0) & batch.counted).sum(1)
@@ -403,10 +403,10 @@ def _epoch(
     )
 
 
-def _batch(lesson: _Lesson, rows: list[Rows], draws: list[_Draws]) -> _Batch:
+def _batch(course: _Course, rows: list[Rows], draws: list[_Draws]) -> _Batch:
     """The batch of these rows of each member, with what the members draw for it."""
-    places = np.zeros((len(rows), lesson.width), dtype=np.int32)
-    counted = np.zeros((len(rows), lesson.width), dtype=np.bool_)
+    places = np.zeros((len(rows), course.width), dtype=np.int32)
+    counted = np.zeros((len(rows), course.width), dtype=np.bool_)
     for member, own in enumerate(rows):
         places[member, : len(own)] = own
         counted[member, : len(own)] = True
@@ -417,23 +417,23 @@ def _batch(lesson: _Lesson, rows: list[Rows], draws: list[_Draws]) -> _Batch:
 
     there, who = torch.from_numpy(counted), np.asarray(counted.any(axis=1))
     return _Batch(
-        a=of(lesson.a),
-        b=of(lesson.b),
-        direction=of(lesson.direction),
-        probability=of(lesson.probability),
-        margin=of(lesson.margin),
-        weight=of(lesson.weight) * there,
+        a=of(course.a),
+        b=of(course.b),
+        direction=of(course.direction),
+        probability=of(course.probability),
+        margin=of(course.margin),
+        weight=of(course.weight) * there,
         counted=there,
-        dropout=_masks(lesson, who, draws),
-        sampled=_sampled(lesson, who, draws),
+        dropout=_masks(course, who, draws),
+        sampled=_sampled(course, who, draws),
     )
 
 
-def _masks(lesson: _Lesson, there: Booleans, draws: list[_Draws]) -> list[Tensor]:
+def _masks(course: _Course, there: Booleans, draws: list[_Draws]) -> list[Tensor]:
     """By what each view's hidden units are multiplied, as the members that are there draw it."""
-    model = lesson.recipe.model
-    views = 0 if model.dropout == 0.0 else 1 if lesson.contrasts is None else 2
-    chances = np.ones((len(there), views, 2 * lesson.width, model.hidden), dtype=np.float32)
+    model = course.recipe.model
+    views = 0 if model.dropout == 0.0 else 1 if course.contrasts is None else 2
+    chances = np.ones((len(there), views, 2 * course.width, model.hidden), dtype=np.float32)
     if views:
         for member in np.flatnonzero(there):
             draws[member].chances(chances[member])
@@ -441,9 +441,9 @@ def _masks(lesson: _Lesson, there: Booleans, draws: list[_Draws]) -> list[Tensor
     return list(masks.unbind(1))
 
 
-def _sampled(lesson: _Lesson, there: Booleans, draws: list[_Draws]) -> Tensor | None:
+def _sampled(course: _Course, there: Booleans, draws: list[_Draws]) -> Tensor | None:
     """Sampled responses to the prompts that the members draw; nothing without MetaRM."""
-    meta, responses = lesson.recipe.meta, lesson.responses
+    meta, responses = course.recipe.meta, course.responses
     if meta is None or responses is None:
         return None
     prompts = np.zeros((len(there), min(meta.prompts, len(responses))), dtype=np.int32)
@@ -455,7 +455,7 @@ def _sampled(lesson: _Lesson, there: Booleans, draws: list[_Draws]) -> Tensor | 
 def _slopes(stack: _Stack, batch: _Batch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """The gradient of the recipe's loss by the parameters; the members' losses of rewards
     (members,), and the margins (members, width) towards what the pairs teach."""
-    meta, names = stack.lesson.recipe.meta, list(stack.parameters)
+    meta, names = stack.course.recipe.meta, list(stack.parameters)
     own = [stack.parameters[name] for name in names]
 
     def learnt() -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -481,11 +481,11 @@ def _losses(stack: _Stack, batch: _Batch) -> tuple[Tensor, Tensor, Tensor]:
     rewards = [stack.rewards(view, straight).chunk(2, dim=1) for view in views]
     margins = [batch.direction * (a - b) for a, b in rewards]
     found = [
-        _of_rewards(stack.lesson.recipe, batch, own, a, b)
+        _of_rewards(stack.course.recipe, batch, own, a, b)
         for own, (a, b) in zip(margins, rewards, strict=True)
     ]
     of_rewards = torch.stack(found).mean(0)
-    contrasts = stack.lesson.contrasts
+    contrasts = stack.course.contrasts
     if contrasts is None:
         return of_rewards, torch.zeros_like(of_rewards), margins[0]
     sides = [view.chunk(2, dim=1) for view in views]
@@ -514,11 +514,11 @@ def _of_rewards(recipe: Recipe, batch: _Batch, margins: Tensor, a: Tensor, b: Te
     return found + loss.centring * batch.mean(losses.centring(a, b)) if loss.centring else found
 
 
-def _rates(lesson: _Lesson, learning: Members, taken: Tensor) -> Tensor:
+def _rates(course: _Course, learning: Members, taken: Tensor) -> Tensor:
     """The learning rates (members,) of the next step, after so many: they rise over the first steps
     and stay."""
-    optimiser = lesson.recipe.optimiser
-    totals = torch.tensor([float(lesson.steps[member]) for member in learning]) * optimiser.epochs
+    optimiser = course.recipe.optimiser
+    totals = torch.tensor([float(course.steps[member]) for member in learning]) * optimiser.epochs
     rising = (totals * optimiser.warm_up).ceil().clamp_min(1.0)
     return optimiser.learning_rate * ((taken + 1.0) / rising).clamp_max(1.0)
 
@@ -526,10 +526,10 @@ def _rates(lesson: _Lesson, learning: Members, taken: Tensor) -> Tensor:
 class _Record:
     """What is kept of a training: the points of its curve, and each member at its best."""
 
-    def __init__(self, lesson: _Lesson) -> None:
-        count, members = lesson.outside.shape
+    def __init__(self, course: _Course) -> None:
+        count, members = course.outside.shape
         self.points: list[Point] = []
-        self._lesson = lesson
+        self._course = course
         self._towards_a = np.zeros((count, members), dtype=np.float32)
         self._areas = np.zeros((count, members), dtype=np.float32)
         self._epochs = np.zeros(members)
@@ -542,19 +542,19 @@ class _Record:
     @property
     def margins(self) -> Floats:
         """Margins (n, members) of the labels, by each member at its best."""
-        return self._lesson.labels[:, None] * self._towards_a
+        return self._course.labels[:, None] * self._towards_a
 
     @property
     def out_of_bag_loss(self) -> float:
         """The ensemble's, of what the pairs teach; not a number where nothing is outside."""
-        lesson, used = self._lesson, self._lesson.weight.numpy() > 0
-        if not lesson.outside.any():
+        course, used = self._course, self._course.weight.numpy() > 0
+        if not course.outside.any():
             return math.nan
-        direction = lesson.direction.numpy()[used, None]
+        direction = course.direction.numpy()[used, None]
         return out_of_bag_loss(
             direction * self._towards_a[used],
-            ~lesson.outside[used],
-            probabilities=lesson.probability.numpy()[used].astype(np.float64),
+            ~course.outside[used],
+            probabilities=course.probability.numpy()[used].astype(np.float64),
         )
 
     @property
@@ -569,7 +569,7 @@ class _Record:
         for member, loss in zip(learning, learnt.loss, strict=True):
             where = f"in epoch {epoch} of member {member + 1}"
             check_loss(float(loss), float(self._start[member]), where=where)
-        a, b = (stack.rewards_of_all(of) for of in (self._lesson.a, self._lesson.b))
+        a, b = (stack.rewards_of_all(of) for of in (self._course.a, self._course.b))
         for place, member in enumerate(learning):
             own_a, own_b = a[:, place].astype(np.float64), b[:, place].astype(np.float64)
             self._note(member, learnt.loss[place], learnt.accuracy[place], own_a, own_b)
@@ -586,13 +586,13 @@ class _Record:
 
     def going_on(self, learning: Members) -> Booleans:
         """Which of those that still learn are to go on."""
-        patience = self._lesson.recipe.optimiser.patience
+        patience = self._course.recipe.optimiser.patience
         return np.asarray((self._since[learning] < patience) | (patience == 0))
 
     def head(self, member: int, space: Space) -> HiddenHead:
         """The member at its best, on the scaled features themselves."""
         best = self._best[member]
-        inner = best["inner"] / np.float32(self._lesson.scale)
+        inner = best["inner"] / np.float32(self._course.scale)
         weights = np.asarray(inner.T @ space.directions[:, : len(inner)].T, dtype=np.float32)
         return HiddenHead(
             scaling=space.scaling,
@@ -604,10 +604,10 @@ class _Record:
 
     def _note(self, member: int, loss: float, accuracy: float, a: Doubles, b: Doubles) -> None:
         """Take down a member's figures, by its rewards (n,)."""
-        lesson, towards_a = self._lesson, a - b
-        margins = lesson.labels * towards_a
-        preferring, outside = lesson.labels != 0, lesson.outside[:, member]
-        trusted = lesson.trusted_outside[:, member]
+        course, towards_a = self._course, a - b
+        margins = course.labels * towards_a
+        preferring, outside = course.labels != 0, course.outside[:, member]
+        trusted = course.trusted_outside[:, member]
         self._areas[:, member] += margins.astype(np.float32)
         self._epochs[member] += 1
         found = {
@@ -615,7 +615,7 @@ class _Record:
             "accuracy": accuracy,
             "held_out_loss": self._held_out_loss(member, towards_a),
             "held_out_accuracy": _accuracy(margins[outside & preferring]),
-            "trusted_accuracy": _accuracy((lesson.trusted * towards_a)[trusted]),
+            "trusted_accuracy": _accuracy((course.trusted * towards_a)[trusted]),
             "margin": margins[preferring].mean() if preferring.any() else np.nan,
             "reward": (a.mean() + b.mean()) / 2.0,
             "deviation": np.concatenate([a, b]).std(),
@@ -626,14 +626,14 @@ class _Record:
     def _held_out_loss(self, member: int, towards_a: Doubles) -> float:
         """The mean log-loss outside the bag: of trusted labels where there are enough, else of what
         the pairs teach; not a number where nothing is outside."""
-        lesson = self._lesson
-        trusted, outside = lesson.trusted_outside[:, member], lesson.outside[:, member]
+        course = self._course
+        trusted, outside = course.trusted_outside[:, member], course.outside[:, member]
         if trusted.sum() >= FEWEST_TRUSTED:
-            return float(-calibration.log_sigmoid((lesson.trusted * towards_a)[trusted]).mean())
+            return float(-calibration.log_sigmoid((course.trusted * towards_a)[trusted]).mean())
         if not outside.any():
             return math.nan
         direction, probability, weight = (
-            of.numpy()[outside] for of in (lesson.direction, lesson.probability, lesson.weight)
+            of.numpy()[outside] for of in (course.direction, course.probability, course.weight)
         )
         margins = direction * towards_a[outside]
         lost = -probability * calibration.log_sigmoid(margins)
@@ -643,7 +643,7 @@ class _Record:
     def _is_better(self, member: int) -> bool:
         """Whether the member is to be kept as it is now."""
         found = self._figures["held_out_loss"][member]
-        if self._lesson.recipe.optimiser.patience == 0 or np.isnan(found):
+        if self._course.recipe.optimiser.patience == 0 or np.isnan(found):
             return True
         if found < self._least[member]:
             self._least[member], self._since[member] = found, 0

@@ -235,6 +235,21 @@ def test_who_meta_trains_needs_responses_and_who_does_not_has_no_use_for_them(
         )
 
 
+def test_heads_that_no_machine_holds_are_refused_before_they_begin(thirty: Dataset) -> None:
+    wide = parse(
+        {
+            "name": "wide",
+            "model": {"kind": HIDDEN, "hidden": 4096},
+            "contrastive": {},
+            "meta": {"prompts": 1024, "responses": 64},
+        }
+    )
+    samples = ResponseSet(dataset=thirty)
+    launch.check_recipe(dataset=thirty, recipe=wide, responses=samples)
+    with pytest.raises(Refusal, match="with 100 members of 4,096 hidden units"):
+        launch.check_recipe(dataset=thirty, recipe=wide, responses=samples, members=100)
+
+
 def test_a_stranger_trains_nothing_and_keeps_no_recipe(thirty: Dataset) -> None:
     with pytest.raises(Forbidden):
         launch.start_training(

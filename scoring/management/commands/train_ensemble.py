@@ -70,7 +70,7 @@ class Command(CuratorCommand):
                 "run": run_called(found, run) if run is not None else None,
                 "responses": response_sets.called(found, responses) if responses else None,
             }
-            launch.check_recipe(dataset=found, **by_recipe)
+            launch.check_recipe(dataset=found, members=members, **by_recipe)
         elif run is not None or responses:
             raise Refusal("A run and responses are for a recipe: name one with --recipe.")
         with self.workers("default", "scoring"):
