@@ -47,13 +47,17 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
-def inflation(points: Sequence[Point]) -> str | None:
+def inflation(points: Sequence[Point], *, until: int | None = None) -> str | None:
     """A sentence where rewards rise while the gap between chosen and rejected does not (arXiv
-    2401.06080, appendix), else None. Judged over the second half of the curve."""
+    2401.06080, appendix), else None. Judged over the second half of the curve up to the step that
+    is kept, `until`."""
     seen = [
         (point.step, point.reward, point.margin, point.deviation)
         for point in points
-        if point.reward is not None and point.margin is not None and point.deviation is not None
+        if (until is None or point.step <= until)
+        and point.reward is not None
+        and point.margin is not None
+        and point.deviation is not None
     ]
     if len(seen) < FEWEST_POINTS:
         return None

@@ -42,7 +42,7 @@ KEPT = 4  # measurements, for the recipes that go by them
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class ArmTargets:
     """What an arm learns in one fold: the pairs that count, their labels and their targets (m,)."""
 
     places: Indices  # in the material
@@ -61,18 +61,18 @@ def run(trial: Trial) -> None:
     found = material.of(trial)
     started = time.monotonic()  # what arms share is not part of what they cost
     recipe = recipes.parse(trial.arm.recipe)
-    lesson = _lesson(trial, recipe, found)
-    trained, bag = _taught(trial, recipe, found, lesson)
+    learnt = _targets(trial, recipe, found)
+    trained, bag = _taught(trial, recipe, found, learnt)
     asked = _asked(trained, found, found.judged)
     scales = _scales(trained, bag)
     margins = strength.preference_strength(strength.standardise(asked, scales))
     answers = best_of.answers_of(trial, found)
     figures = {
-        "treated": fitting.treated(lesson.targets),
-        "slope": _slope(trained, bag, scales, lesson),
+        "treated": fitting.treated(learnt.targets),
+        "slope": _slope(trained, bag, scales, learnt),
         "penalty": trained.penalty,
         "out_of_bag_loss": trained.loss,
-        "warnings": [*lesson.targets.warnings, *trained.warnings],
+        "warnings": [*learnt.targets.warnings, *trained.warnings],
         "seconds": time.monotonic() - started,
     }
     if answers is not None:
@@ -87,7 +87,7 @@ def run(trial: Trial) -> None:
     )
 
 
-def _lesson(trial: Trial, recipe: Recipe, found: Material) -> Lesson:
+def _targets(trial: Trial, recipe: Recipe, found: Material) -> ArmTargets:
     """Raises NotEnoughPairs, CannotFollow."""
     arm = trial.arm
     labelled = material.labelled_of(arm, keeps_ties=recipe.keeps_ties, outside=trial.fold)
@@ -110,7 +110,7 @@ def _lesson(trial: Trial, recipe: Recipe, found: Material) -> Lesson:
             f"The arm {arm.name!r} has {len(used)} pairs to learn from outside fold "
             f"{trial.fold + 1}; it needs at least {FEWEST_PAIRS}."
         )
-    return Lesson(
+    return ArmTargets(
         places=found.places(np.array(labelled.ids, dtype=np.int64)[used]),
         labels=np.where(labelled.labels[used] >= 0, 1.0, -1.0).astype(np.float32),
         digests=[labelled.digests[i] for i in used],
@@ -154,14 +154,14 @@ def _measure(trial: Trial, labelled: Labelled, found: Material) -> Measured:
 
 
 def _taught(
-    trial: Trial, recipe: Recipe, found: Material, lesson: Lesson
+    trial: Trial, recipe: Recipe, found: Material, learnt: ArmTargets
 ) -> tuple[Trained, Booleans]:
     """The arm's members, and what each of them has learnt from (m, members)."""
-    slices = fitting.slices_of([found.slices[i] for i in lesson.places])
-    plain = material.training_pairs(found, lesson.places, lesson.labels, slices)
-    pairs = heads.TrainingPairs(**{**vars(plain), "targets": lesson.targets})
-    bag = _bag(trial, lesson.digests)
-    fitting.check_bags(bag, lesson.targets)
+    slices = fitting.slices_of([found.slices[i] for i in learnt.places])
+    plain = material.training_pairs(found, learnt.places, learnt.labels, slices)
+    pairs = heads.TrainingPairs(**{**vars(plain), "targets": learnt.targets})
+    bag = _bag(trial, learnt.digests)
+    fitting.check_bags(bag, learnt.targets)
 
     def heard(done: int, total: int) -> None:
         work.renew(trial, steps_done=done, steps_total=total)
@@ -213,15 +213,15 @@ def _scales(trained: Trained, bag: Booleans) -> Doubles:
     return strength.member_scales(np.where(bag, np.nan, trained.margins.astype(np.float64)))
 
 
-def _slope(trained: Trained, bag: Booleans, scales: Doubles, lesson: Lesson) -> float:
+def _slope(trained: Trained, bag: Booleans, scales: Doubles, learnt: ArmTargets) -> float:
     """What makes probabilities of the arm's margins: fitted to what it was taught, out-of-bag, on
     the folds that it has learnt from."""
     unseen = np.where(bag, np.nan, trained.margins.astype(np.float64))
     strengths = strength.preference_strength(strength.standardise(unseen, scales))
-    towards = strengths * lesson.labels * lesson.targets.direction
+    towards = strengths * learnt.labels * learnt.targets.direction
     known = np.isfinite(towards)
-    towards, probability = towards[known], lesson.targets.probability[known]
-    weight = lesson.targets.weight[known]
+    towards, probability = towards[known], learnt.targets.probability[known]
+    weight = learnt.targets.weight[known]
     return calibration.fit_slope(
         np.concatenate([towards, -towards]),
         np.concatenate([probability * weight, (1.0 - probability) * weight]),

@@ -234,7 +234,7 @@ class _Training:
 
     def _tuned(self, step: int, *, is_complete: bool) -> Tuned:
         curve = self.progress.curve
-        inflated = curves.inflation(curve)
+        inflated = curves.inflation(curve, until=self.progress.best_step)
         return Tuned(
             steps=step,
             total=self.total,

@@ -93,7 +93,7 @@ def train(
         stack, learning = stack.of(going_on), learning[going_on]
     if on_step is not None:
         on_step(epochs * steps, epochs * steps)
-    warning = curves.inflation(record.points)
+    warning = curves.inflation(record.points, until=record.kept_at)
     return Trained(
         heads=[record.head(member, space) for member in range(bag.shape[1])],
         margins=record.margins,
@@ -529,6 +529,7 @@ class _Record:
     def __init__(self, course: _Course) -> None:
         count, members = course.outside.shape
         self.points: list[Point] = []
+        self.kept_at = 0  # the last step after which a member was at its best
         self._course = course
         self._towards_a = np.zeros((count, members), dtype=np.float32)
         self._areas = np.zeros((count, members), dtype=np.float32)
@@ -570,16 +571,17 @@ class _Record:
             where = f"in epoch {epoch} of member {member + 1}"
             check_loss(float(loss), float(self._start[member]), where=where)
         a, b = (stack.rewards_of_all(of) for of in (self._course.a, self._course.b))
+        steps = int(stack.steps.max())
         for place, member in enumerate(learning):
             own_a, own_b = a[:, place].astype(np.float64), b[:, place].astype(np.float64)
             self._note(member, learnt.loss[place], learnt.accuracy[place], own_a, own_b)
             if self._is_better(member):
+                self.kept_at = steps
                 self._towards_a[:, member] = a[:, place] - b[:, place]
                 self._best[member] = {
                     name: tensor[place].detach().numpy().copy()
                     for name, tensor in stack.parameters.items()
                 }
-        steps = int(stack.steps.max())
         known = {name: values[np.isfinite(values)] for name, values in self._figures.items()}
         means = {name: float(own.mean()) if len(own) else None for name, own in known.items()}
         self.points.append(Point(step=steps, epoch=float(epoch), **means))

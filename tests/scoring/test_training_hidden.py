@@ -1,7 +1,7 @@
 """Heads with a hidden layer: each member on its own, whoever is trained along; what recipes ask
 for; and when a training ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scoring.core import strength
+from scoring.core import curves, strength
 from scoring.core.bags import bags, in_bag
 from scoring.core.curves import Point
 from scoring.core.recipes import PRESETS, Recipe, parse
@@ -330,6 +330,21 @@ def test_a_member_stops_by_what_is_outside_its_bag_and_is_kept_at_its_best() -> 
     assert patient.curve[-1].held_out_loss is not None
     best = min(point.held_out_loss for point in patient.curve if point.held_out_loss is not None)
     assert patient.curve[-1].held_out_loss > best
+
+
+def test_rewards_are_watched_up_to_the_epoch_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[int | None] = []
+
+    def inflation(points: Sequence[Point], *, until: int | None = None) -> str:
+        watched.append(until)
+        return "Rewards inflate."
+
+    monkeypatch.setattr(curves, "inflation", inflation)
+    made = Made(200, noise=0.3)
+    trained = made.train(recipe(optimiser={"epochs": 60, "patience": 2}, model={"hidden": 32}))
+    assert trained.warnings == ["Rewards inflate."]
+    # who stops last has seen two epochs without a better one
+    assert watched == [trained.curve[-3].step]
 
 
 def test_trusted_labels_decide_when_to_stop_where_there_are_enough() -> None:
