@@ -1,7 +1,7 @@
 """Fetchers that authorise, for runs, ensembles and registered models: they return the object or
 raise."""
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 
 from annotations import access, permissions
@@ -76,10 +76,12 @@ def run_called(dataset: Dataset, number: int | None) -> ScoringRun:
 
 
 def checkpoints(user: User) -> QuerySet[Checkpoint]:
-    """The registered models, which belong to no dataset: all see them but who only annotates."""
+    """The registered models: those of others for all but who only annotates, those fine-tuned here
+    for the curators of their dataset."""
     if not permissions.can_create_datasets(user):
         raise Forbidden("Registered models are for those who curate: ask an owner for the role.")
-    return Checkpoint.objects.all()
+    found = Checkpoint.objects.filter(Q(dataset=None) | Q(dataset__in=_curated(user)))
+    return found.select_related("dataset")
 
 
 def checkpoint_to_watch(user: User, name: str) -> Checkpoint:
@@ -88,10 +90,13 @@ def checkpoint_to_watch(user: User, name: str) -> Checkpoint:
 
 def ensembles_with(user: User, checkpoint: Checkpoint) -> QuerySet[Ensemble]:
     """The ensembles that the model is a member of, in datasets that the user curates."""
-    curated = Dataset.objects.filter(
+    found = Ensemble.objects.filter(members__checkpoint=checkpoint, dataset__in=_curated(user))
+    return found.select_related("dataset").distinct()
+
+
+def _curated(user: User) -> QuerySet[Dataset]:
+    return Dataset.objects.filter(
         memberships__user=user,
         memberships__ended_at=None,
         memberships__role__in=permissions.CURATING,
     )
-    found = Ensemble.objects.filter(members__checkpoint=checkpoint, dataset__in=curated)
-    return found.select_related("dataset").distinct()

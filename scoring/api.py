@@ -111,6 +111,7 @@ def make(request: TokenRequest, slug: str, wanted: EnsembleIn) -> Status[Ensembl
 
 
 def _assemble(dataset: Dataset, wanted: EnsembleIn, *, by: User) -> Ensemble:
+    known = access.checkpoints(by)
     heads_of = None
     if wanted.heads_of is not None:
         heads_of = assembling.ensemble_called(dataset, wanted.heads_of)
@@ -118,7 +119,7 @@ def _assemble(dataset: Dataset, wanted: EnsembleIn, *, by: User) -> Ensemble:
         dataset=dataset,
         name=wanted.name,
         by=by,
-        checkpoints=[assembling.checkpoint_called(name) for name in wanted.models],
+        checkpoints=[assembling.checkpoint_called(name, known) for name in wanted.models],
         heads_of=heads_of,
     )
 

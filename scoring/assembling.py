@@ -4,6 +4,8 @@ an ensemble that was trained."""
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import QuerySet
+
 from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.models import User
@@ -82,11 +84,11 @@ def check_members(checkpoints: Sequence[Checkpoint], heads_of: Ensemble | None) 
         raise Refusal("An ensemble needs two members: choose two models, or a model and heads.")
 
 
-def checkpoint_called(name: str) -> Checkpoint:
-    """The registered model. Raises Refusal naming those there are."""
-    found = Checkpoint.objects.filter(name=name).first()
+def checkpoint_called(name: str, among: QuerySet[Checkpoint]) -> Checkpoint:
+    """The registered model, among those that whoever asks may use. Raises Refusal naming them."""
+    found = among.filter(name=name).first()
     if found is None:
-        known = ", ".join(Checkpoint.objects.values_list("name", flat=True)[:10]) or "none"
+        known = ", ".join(among.values_list("name", flat=True)[:10]) or "none"
         raise Refusal(f"No model is registered as {name!r}; there are: {known}.")
     return found
 

@@ -344,7 +344,7 @@ class AssemblyForm(forms.Form):
 
     name = forms.CharField(max_length=60)
     checkpoints = MembersField(
-        queryset=Checkpoint.objects.filter(status=Work.Status.DONE).order_by("name"),
+        queryset=Checkpoint.objects.none(),
         widget=forms.CheckboxSelectMultiple,
         required=False,  # the refusal says more than “required”
         label="Registered models",
@@ -356,9 +356,18 @@ class AssemblyForm(forms.Form):
         label="And the heads of",
     )
 
-    def __init__(self, dataset: Dataset, data: QueryDict | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        data: QueryDict | None = None,
+        *,
+        among: QuerySet[Checkpoint],
+    ) -> None:
+        """`among` are the models that whoever assembles may use."""
         name = f"mixed-{dataset.ensembles.count() + 1}"
         super().__init__(data, initial={"name": name}, auto_id="assemble_%s")
+        models: Any = self.fields["checkpoints"]
+        models.queryset = among.filter(status=Work.Status.DONE).order_by("name")
         trained = dataset.ensembles.filter(training__status=Work.Status.DONE)
         heads: Any = self.fields["heads_of"]  # a ModelChoiceField, as declared above
         heads.queryset = trained

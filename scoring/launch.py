@@ -285,7 +285,8 @@ def assemble(
     """Put an ensemble together from registered checkpoints and, where wanted, the heads of one that
     was trained. It scores as soon as it is there."""
     if by is not None:
-        for trained_on in {dataset, *(each.dataset for each in checkpoints if each.dataset)}:
+        own = [each.dataset for each in checkpoints if each.dataset is not None]
+        for trained_on in [dataset, *own]:
             permissions.check_can_curate(by, trained_on)
     _check_name(name)
     if dataset.ensembles.filter(name=name).exists():

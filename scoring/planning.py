@@ -98,7 +98,8 @@ def _record(member: RewardModel, ensemble: Ensemble) -> dict[str, Any]:
     return {
         **found,
         "kind": "checkpoint",
-        "reference": member.checkpoint.reference,
+        "model": member.checkpoint.name,
+        "reference": member.checkpoint.shown_reference,
         "revision": member.checkpoint.revision,
         **{name: identity[name] for name in names},
     }

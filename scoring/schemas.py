@@ -61,7 +61,12 @@ class SelfTestOut(Schema):
 
 class ModelOut(Schema):
     name: str
-    reference: str = Field(description="A folder, or an id on the model hub.")
+    reference: str | None = Field(
+        description="A folder, or an id on the model hub; null where it was fine-tuned here."
+    )
+    dataset: str | None = Field(
+        description="That it was fine-tuned on here, whose curators alone see it; else null."
+    )
     revision: str = Field(description="On the hub.")
     dtype: Precision = Field(description="In which it is run.")
     max_length: int = Field(description="Tokens as asked for; 0 is what the model allows.")
@@ -77,6 +82,14 @@ class ModelOut(Schema):
     self_test: SelfTestOut | None = Field(
         description="How far scores differ between ways of batching."
     )
+
+    @staticmethod
+    def resolve_reference(row: Checkpoint) -> str | None:
+        return row.shown_reference or None
+
+    @staticmethod
+    def resolve_dataset(row: Checkpoint) -> str | None:
+        return row.dataset.slug if row.dataset else None
 
     @staticmethod
     def resolve_score_at(row: Checkpoint) -> str | None:

@@ -425,7 +425,12 @@ def _store(learner: Learner, folder: Path, dtype: str) -> None:
 
 def _registered(row: MemberTraining, folder: Path, *, dtype: str, max_length: int) -> Checkpoint:
     """The model as a registered one. Raises CannotRegister."""
-    wanted = {"reference": str(folder), "dtype": dtype, "max_length": max_length}
+    wanted = {
+        "reference": str(folder),
+        "dtype": dtype,
+        "max_length": max_length,
+        "dataset": row.run.ensemble.dataset,
+    }
     checkpoint = row.checkpoint
     if checkpoint is None:
         checkpoint = Checkpoint.objects.create(name=_free_name(row), **wanted)

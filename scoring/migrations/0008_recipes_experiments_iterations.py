@@ -16,6 +16,11 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
+            model_name='checkpoint',
+            name='dataset',
+            field=models.ForeignKey(blank=True, help_text='that it was fine-tuned on here; none where others have trained it', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='checkpoints', to='annotations.dataset'),
+        ),
+        migrations.AddField(
             model_name='trainingrun',
             name='curve',
             field=models.JSONField(blank=True, default=list, help_text='scoring.core.curves.Point: how it went, step by step'),

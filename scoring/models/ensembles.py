@@ -12,8 +12,9 @@ from scoring.models.words import VALID_NAME, Precision, ScoreAt
 
 
 class Checkpoint(Work):
-    """A reward model that others have trained, registered to become a member of ensembles. The work
-    is to load it and to test it, once."""
+    """A reward model, registered to become a member of ensembles: others have trained it, or it was
+    fine-tuned here on a dataset, whose curators alone know of it. The work is to load it and to
+    test it, once."""
 
     name = models.CharField(max_length=60, unique=True, validators=[VALID_NAME])
     reference = models.CharField(max_length=300, help_text="a folder, or an id on the model hub")
@@ -39,6 +40,14 @@ class Checkpoint(Work):
         User, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     created_at = models.DateTimeField(default=timezone.now)
+    dataset = models.ForeignKey(
+        Dataset,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="checkpoints",
+        help_text="that it was fine-tuned on here; none where others have trained it",
+    )
 
     class Meta:
         ordering = ["-pk"]
@@ -56,6 +65,11 @@ class Checkpoint(Work):
     def is_usable(self) -> bool:
         """Whether it was loaded and gave the same scores however its texts were batched."""
         return self.status == Work.Status.DONE
+
+    @property
+    def shown_reference(self) -> str:
+        """Where it is, for those who ask; empty where that is a folder of this machine's own."""
+        return "" if self.dataset_id is not None else self.reference
 
     @property
     def bytes(self) -> int:

@@ -45,7 +45,7 @@ def index(request: SignedInRequest, slug: str) -> HttpResponse:
 def assemble(request: SignedInRequest, slug: str) -> HttpResponse:
     """Put an ensemble together from registered models and, if chosen, trained heads."""
     dataset = access.dataset_to_curate(request.user, slug)
-    form = AssemblyForm(dataset, request.POST)
+    form = AssemblyForm(dataset, request.POST, among=scoring_access.checkpoints(request.user))
     if form.is_valid():
         try:
             ensemble = launch.assemble(dataset=dataset, by=request.user, **form.cleaned_data)
@@ -75,7 +75,8 @@ def _index(
         "dataset": dataset,
         "form": form or TrainingForm(dataset, initial={"name": name, "recipe": entry.name}),
         **telling(dataset, entry),
-        "assembly": assembly or AssemblyForm(dataset),
+        "assembly": assembly
+        or AssemblyForm(dataset, among=scoring_access.checkpoints(request.user)),
         "ensembles": ensembles.annotate(registered=Count("members__checkpoint")),
         "runs": dataset.scoring_runs.select_related("ensemble"),
         "scorer_alive": bool(presence.alive("scoring")),

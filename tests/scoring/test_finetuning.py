@@ -21,14 +21,22 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from annotations import decisions
 from annotations.models import Dataset, Verdict
 from curator.lib import work
-from curator.lib.refusals import Refusal
+from curator.lib.refusals import Forbidden, Refusal
 from curator.lib.work import Work
 from scoring import checkpoints, device_tasks, launch, responses, shards, slicing, tasks
 from scoring.core import recipes
 from scoring.core.bags import Bag, in_bag
 from scoring.core.recipes import Recipe
 from scoring.finetuning import members
-from scoring.models import Ensemble, MemberTraining, Mode, RewardModel, ScoringRun, TrainingRun
+from scoring.models import (
+    Checkpoint,
+    Ensemble,
+    MemberTraining,
+    Mode,
+    RewardModel,
+    ScoringRun,
+    TrainingRun,
+)
 from scoring.training.finetune import Pace
 from tests import factories, tiny_models
 
@@ -406,6 +414,23 @@ def test_a_model_meta_learns_from_responses_of_a_file(thirty: Dataset, base: Pat
     run.refresh_from_db()
     assert run.status == Work.Status.DONE, run.problem
     assert {member.card["responses"] for member in run.ensemble.members.all()} == {found.pk}
+
+
+def test_a_fine_tuned_model_belongs_to_the_curators_of_its_dataset(
+    thirty: Dataset, base: Path
+) -> None:
+    ensemble = trained(thirty, recipe_on(base))
+    checkpoint = ensemble.members.get(position=0).checkpoint
+    assert checkpoint is not None
+    assert checkpoint.dataset == thirty
+    olga = factories.user("olga")
+    elsewhere = factories.dataset("elsewhere", curators=[olga])
+    used = list(Checkpoint.objects.all())
+    with pytest.raises(Forbidden, match=f"curators and owners of {thirty.name}"):
+        launch.assemble(dataset=elsewhere, name="taken", by=olga, checkpoints=used)
+    run = factories.scored(ensemble, mode=Mode.IN_SAMPLE)
+    said = run.members_record[0]
+    assert (said["model"], said["reference"]) == (checkpoint.name, "")
 
 
 def test_what_the_model_cannot_read_whole_is_told(dataset: Dataset, base: Path) -> None:

@@ -437,6 +437,25 @@ def test_a_tested_model_says_how_its_scores_differ(owner: Program) -> None:
     assert found["self_test"] == test
 
 
+def test_a_model_fine_tuned_on_a_dataset_is_for_its_curators(owner: Program) -> None:
+    pairs = Dataset.objects.get(slug="pairs")
+    registered("tuned", dataset=pairs, reference="/srv/home/models/1/01/model")
+    registered("public")
+    olga = factories.user("olga")
+    factories.dataset("elsewhere", curators=[olga])
+    outsider = program_of(olga)
+    found = {each["name"]: each for each in owner.get("/models").found}
+    assert (found["tuned"]["dataset"], found["tuned"]["reference"]) == ("pairs", None)
+    assert (found["public"]["dataset"], found["public"]["reference"]) == (None, "org/model")
+    assert [each["name"] for each in outsider.get("/models").found] == ["public"]
+    assert outsider.get("/models/tuned").status == 404
+    wanted = {"name": "taken", "models": ["tuned", "public"]}
+    answer = outsider.post("/datasets/elsewhere/ensembles", **wanted)
+    assert answer.status == 422
+    assert answer.sentence == "No model is registered as 'tuned'; there are: public."
+    assert owner.post("/datasets/pairs/ensembles", **wanted).status == 201
+
+
 def test_a_model_that_is_not_there_is_not_found(owner: Program) -> None:
     answer = owner.get("/models/nowhere")
     assert (answer.status, answer.sentence) == (404, NOT_HERE)

@@ -127,6 +127,31 @@ def test_an_id_too_long_for_a_file_name_is_taken_for_an_id(as_casey: Client) -> 
     assert as_casey.post(MODELS, WANTED | {"reference": "x" * 300}).status_code == 302
 
 
+def test_a_model_fine_tuned_on_a_dataset_is_shown_to_its_curators_without_its_folder(
+    dataset: Dataset, as_casey: Client, client: Client
+) -> None:
+    folder = "/srv/home/models/1/01/model"
+    tuned = factories.checkpoint("tuned", dataset=dataset, reference=folder)
+    for address in (MODELS, page_of(tuned)):
+        page = text(as_casey.get(address))
+        assert f"ine-tuned {'here ' if address != MODELS else ''}on {dataset.name}" in page
+        assert folder not in page
+    offered = text(as_casey.get(reverse("scoring:ensembles", args=[dataset.slug])))
+    assert "tuned (Llama, float32)" in offered
+    olga = factories.user("olga")
+    elsewhere = factories.dataset("elsewhere", curators=[olga])
+    client.force_login(olga)
+    assert "tuned" not in text(client.get(MODELS)).replace("fine-tuned", "")
+    assert client.get(page_of(tuned)).status_code == 404
+    assert client.post(reverse("scoring:model-again", args=["tuned"])).status_code == 404
+    offered = text(client.get(reverse("scoring:ensembles", args=[elsewhere.slug])))
+    assert "tuned (Llama" not in offered
+    chosen = {"name": "taken", "checkpoints": [tuned.pk]}
+    refused = client.post(reverse("scoring:assemble", args=[elsewhere.slug]), chosen)
+    assert refused.status_code == 422
+    assert not Ensemble.objects.exists()
+
+
 def test_a_second_click_registers_no_second_model(as_casey: Client) -> None:
     assert as_casey.post(MODELS, WANTED).status_code == 302
     assert as_casey.post(MODELS, WANTED).status_code == 422

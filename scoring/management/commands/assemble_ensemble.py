@@ -8,6 +8,7 @@ from typing import Any
 from annotations.datasets import dataset_called
 from curator.command import CuratorCommand
 from scoring import assembling, launch
+from scoring.models import Checkpoint
 
 
 class Command(CuratorCommand):
@@ -31,11 +32,12 @@ class Command(CuratorCommand):
         self, *, dataset: str, name: str, models: list[str], heads_of: str, **options: Any
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
+        known = Checkpoint.objects.all()
         ensemble = launch.assemble(
             dataset=found,
             name=name,
             by=None,
-            checkpoints=[assembling.checkpoint_called(model) for model in models],
+            checkpoints=[assembling.checkpoint_called(model, known) for model in models],
             heads_of=assembling.ensemble_called(found, heads_of) if heads_of else None,
         )
         return {
