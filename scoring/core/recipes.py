@@ -467,9 +467,9 @@ class _Reader:
             self.problems.append(
                 f"{what} is for no flag at all: name one, or leave `flag` out to treat every pair."
             )
-        span = found.get("percentile")
         percentile = None
         if "percentile" in found:
+            span = found["percentile"]
             is_span = isinstance(span, Sequence) and not isinstance(span, str) and len(span) == 2
             if is_span and all(_is_number(end) for end in span) and 0 <= span[0] < span[1] <= 1:
                 percentile = (float(span[0]), float(span[1]))

@@ -162,7 +162,7 @@ def test_only_the_words_of_problems_that_are_told_are_compared(
         compared.append(word)
         return []
 
-    monkeypatch.setattr(recipes.difflib, "get_close_matches", near)
+    monkeypatch.setattr("difflib.get_close_matches", near)
     problems_of(written(**{f"{number:0>5}" * 100: 1 for number in range(2000)}))
     assert len(compared) == 20
     assert max(map(len, compared)) == 60

@@ -26,7 +26,7 @@ COUNT = 400
 
 def of(made: Made, **parts: Doubles) -> Targets:
     ones, zeros = np.ones(len(made.pairs.labels)), np.zeros(len(made.pairs.labels))
-    told = {"probability": ones, "margin": zeros, "weight": ones, **parts}
+    told: dict[str, Any] = {"probability": ones, "margin": zeros, "weight": ones, **parts}
     direction = told.pop("direction", made.pairs.labels.astype(np.float64))
     return Targets(direction=direction, flipped=direction != made.pairs.labels, **told)
 
