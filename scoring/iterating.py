@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from annotations import permissions, pseudo_labels
@@ -25,7 +25,7 @@ from curator.models import User
 from scoring import launch
 from scoring.core import pseudo, recipes
 from scoring.core.recipes import PRESETS, Recipe
-from scoring.models import Iteration, IterationRound, Mode, PairScore, TrainingRun
+from scoring.models import Iteration, IterationRound, Mode, PairScore, ScoringRun, TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +52,14 @@ def start(
     if by is not None:
         permissions.check_can_curate(by, dataset)
     recipe = recipe or PRESETS["plain"]
+    _lock(dataset)
     check(dataset=dataset, name=name, rounds=rounds, threshold=threshold, recipe=recipe)
-    launch.check_recipe(dataset=dataset, recipe=recipe, by=by)
-    launch.check_training(
-        dataset=dataset, name=round_name(name, 1), members=members, bag_unit="pair"
-    )
-    row = Iteration.objects.create(
+    launch.check_recipe(dataset=dataset, recipe=recipe, by=by, members=members)
+    for position in range(1, rounds + 1):
+        launch.check_training(
+            dataset=dataset, name=round_name(name, position), members=members, bag_unit="pair"
+        )
+    row = Iteration(
         dataset=dataset,
         name=name,
         rounds_wanted=rounds,
@@ -67,6 +69,11 @@ def start(
         recipe=recipes.as_json(recipe),
         created_by=by,
     )
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError as error:  # sent twice at once
+        raise _is_taken(dataset, name) from error
     ring_on_commit(GO_ON_ITERATING, iteration_id=row.pk)
     return row
 
@@ -86,15 +93,29 @@ def check(*, dataset: Dataset, name: str, rounds: int, threshold: float, recipe:
             f"do not have: choose one that treats all pairs alike."
         )
     if dataset.iterations.filter(name=name).exists():
-        raise Conflict(f"{dataset.name} has an iteration called {name!r} already.")
-    if dataset.iterations.filter(status__in=work.OPEN).exists():
-        raise Conflict(
-            f"Another iteration of {dataset.name} is at work: its labels are what this one would "
-            f"learn from, so wait for its end."
-        )
+        raise _is_taken(dataset, name)
+    _check_is_alone(dataset)
     if not unlabelled(dataset).exists():
         raise Refusal(
             f"Every pair of {dataset.name} has a label: there is nothing to give pseudo-labels to."
+        )
+
+
+def _lock(dataset: Dataset) -> None:
+    """One iteration of a dataset begins at a time."""
+    Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)
+
+
+def _is_taken(dataset: Dataset, name: str) -> Conflict:
+    return Conflict(f"{dataset.name} has an iteration called {name!r} already.")
+
+
+def _check_is_alone(dataset: Dataset, but: Iteration | None = None) -> None:
+    at_work = dataset.iterations.filter(status__in=work.OPEN)
+    if at_work.exclude(pk=but.pk if but else None).exists():
+        raise Conflict(
+            f"Another iteration of {dataset.name} is at work: its labels are what this one would "
+            f"learn from, so wait for its end."
         )
 
 
@@ -233,11 +254,16 @@ def due() -> list[int]:
     for row in Iteration.objects.filter(status__in=work.OPEN):
         if not work.is_free(row):
             continue
-        last = row.rounds.select_related("run").last()
-        step = None if last is None else last.run or TrainingRun.objects.get(ensemble=last.ensemble)
+        step = _step(row)
         if step is None or step.is_over:
             found.append(row.pk)
     return found
+
+
+def _step(row: Iteration) -> TrainingRun | ScoringRun | None:
+    """The last training or scoring that was begun."""
+    last = row.rounds.select_related("run").last()
+    return None if last is None else last.run or TrainingRun.objects.get(ensemble=last.ensemble)
 
 
 @transaction.atomic
@@ -247,6 +273,22 @@ def cancel(row: Iteration, *, by: User | None) -> bool:
     if by is not None:
         permissions.check_can_curate(by, row.dataset)
     return work.cancel(row)
+
+
+@transaction.atomic
+def start_again(row: Iteration, *, by: User | None) -> None:
+    """Go on with an iteration that failed or was cancelled: with its last round, whose training or
+    scoring is tried again where it failed. Raises Refusal where it did neither."""
+    if by is not None:
+        permissions.check_can_curate(by, row.dataset)
+    _lock(row.dataset)
+    _check_is_alone(row.dataset, but=row)
+    if not work.requeue(row):
+        raise Refusal("Only an iteration that failed or was cancelled can be started again.")
+    step = _step(row)
+    if step is not None and step.status in (Work.Status.FAILED, Work.Status.CANCELLED):
+        launch.start_again(step, by=by)
+    ring_on_commit(GO_ON_ITERATING, iteration_id=row.pk)
 
 
 def as_dict(row: Iteration) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files.base import File
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from annotations import permissions
 from annotations.formats.containers import BadRow, Row, RowReader, UnreadableFile
@@ -95,10 +95,16 @@ def store(
         row.digest = hashlib.file_digest(kept, "sha256").hexdigest()
         kept.seek(0)
         row.prompts, row.responses, row.scored = report.kept, report.responses, report.scored
+        stored = f"responses/{dataset.pk}/{row.digest[:16]}.jsonl.gz"
+        row.file.name = row.file.storage.save(stored, File(kept))
+    try:
         with transaction.atomic():
-            stored = f"responses/{dataset.pk}/{row.digest[:16]}.jsonl.gz"
-            row.file.name = row.file.storage.save(stored, File(kept))
             row.save()
+    except Exception as error:
+        row.file.storage.delete(row.file.name)
+        if isinstance(error, IntegrityError):  # sent twice at once
+            raise _is_taken(row) from error
+        raise
     return row, report
 
 
@@ -228,6 +234,10 @@ def _check_name(row: ResponseSet) -> None:
         message = " ".join(error.messages)
         raise BadResponses(f"{row.name!r} cannot name responses: {message}") from error
     if ResponseSet.objects.filter(dataset=row.dataset, name=row.name).exists():
-        raise Conflict(
-            f"{row.dataset.name} has responses called {row.name!r} already: choose another name."
-        )
+        raise _is_taken(row)
+
+
+def _is_taken(row: ResponseSet) -> Conflict:
+    return Conflict(
+        f"{row.dataset.name} has responses called {row.name!r} already: choose another name."
+    )

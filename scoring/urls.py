@@ -126,6 +126,11 @@ urlpatterns = [
         iterations.cancel,
         name="iteration-cancel",
     ),
+    path(
+        "datasets/<slug:slug>/iterations/<int:iteration_id>/again/",
+        iterations.again,
+        name="iteration-again",
+    ),
     path("datasets/<slug:slug>/experiments/", experiments.index, name="experiments"),
     path("datasets/<slug:slug>/experiments/new/", experiments.new, name="experiment-new"),
     *(

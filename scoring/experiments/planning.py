@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from annotations.models import Dataset, Snapshot
@@ -14,7 +14,7 @@ from curator.lib.bulk import among
 from curator.lib.refusals import Conflict, Refusal
 from curator.models import User
 from scoring import labels, recipe_book
-from scoring.core import recipes
+from scoring.core import recipes, sizes
 from scoring.core.bags import bags
 from scoring.core.experiments import fold_of
 from scoring.core.recipes import PRESETS, Recipe
@@ -93,10 +93,7 @@ def check(design: Design) -> Trusted:
     """What the experiment would be judged by. Raises a Refusal where it makes no sense."""
     _check_numbers(design)
     if design.dataset.experiments.filter(name=design.name).exists():
-        raise Conflict(
-            f"{design.dataset.name} has an experiment called {design.name!r} already: choose "
-            f"another name."
-        )
+        raise _is_taken(design)
     _check_size(design)
     for arm in design.arms:
         _check_arm(arm, design)
@@ -118,7 +115,7 @@ def plan(design: Design, *, by: User | None) -> Experiment:
     """The experiment with its arms and trials. Raises a Refusal where it makes no sense."""
     found = check(design)
     until = Until.now(design.dataset, design.judged)
-    experiment = Experiment.objects.create(
+    experiment = Experiment(
         dataset=design.dataset,
         name=design.name,
         backbone=design.backbone,
@@ -135,6 +132,11 @@ def plan(design: Design, *, by: User | None) -> Experiment:
         planned_at=timezone.now(),
         created_by=by,
     )
+    try:
+        with transaction.atomic():
+            experiment.save()
+    except IntegrityError as error:  # sent twice at once
+        raise _is_taken(design) from error
     arms = Arm.objects.bulk_create(
         Arm(
             experiment=experiment,
@@ -189,6 +191,13 @@ def _check_numbers(design: Design) -> None:
         ) from error
 
 
+def _is_taken(design: Design) -> Conflict:
+    return Conflict(
+        f"{design.dataset.name} has an experiment called {design.name!r} already: choose another "
+        f"name."
+    )
+
+
 def _check_size(design: Design) -> None:
     trials = len(design.arms) * design.seeds
     if trials > MOST_TRIALS:
@@ -227,6 +236,7 @@ def _check_arm(arm: ArmPlan, design: Design) -> None:
             f"The arm {arm.name!r} trains a model of kind `{arm.recipe.model.kind}`; experiments "
             f"compare heads, `linear` or `hidden`. Train it with `train_ensemble` instead."
         )
+    sizes.check_step(arm.recipe, members=design.members, pairs=design.dataset.pairs.count())
     if arm.recipe.needs_grades and not labels.graded(design.dataset).exists():
         raise Refusal(
             f"The recipe {arm.recipe.name!r} weighs pairs by how strongly people prefer, and "

@@ -50,6 +50,13 @@ def cancel(request: SignedInRequest, slug: str, iteration_id: int) -> HttpRespon
     return redirect("scoring:iterations", slug)
 
 
+@require_POST
+def again(request: SignedInRequest, slug: str, iteration_id: int) -> HttpResponse:
+    row = scoring_access.iteration_to_watch(request.user, slug, iteration_id)
+    iterating.start_again(row, by=request.user)
+    return redirect("scoring:iterations", slug)
+
+
 def _shown(dataset: Dataset) -> dict[str, object]:
     rows = dataset.iterations.select_related("created_by")
     iterations = list(rows.prefetch_related("rounds__ensemble", "rounds__run", "rounds__batch"))

@@ -17,3 +17,8 @@ def test_a_dataset_whose_pairs_all_have_labels_is_refused(dataset: Dataset) -> N
 def test_a_recipe_that_nobody_knows_is_refused_with_those_there_are(dataset: Dataset) -> None:
     with pytest.raises(CommandError, match="label smoothing"):
         call_command("iterate", dataset.slug, name="pool", recipe="nonsense")
+
+
+def test_an_iteration_is_started_again_by_its_name(dataset: Dataset) -> None:
+    with pytest.raises(CommandError, match="has no iteration 'pool'; there are: none yet"):
+        call_command("iterate", dataset.slug, name="pool", again=True)

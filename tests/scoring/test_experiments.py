@@ -495,6 +495,19 @@ def test_a_name_is_taken_once_and_strangers_start_nothing(noisy: Dataset, design
         launching.start(wanted, by=factories.user("stranger"))
 
 
+def test_an_experiment_that_is_sent_twice_at_once_is_begun_once(
+    noisy: Dataset, design: Designer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = design(noisy, [RAW, ArmPlan("twin", Arm.Labels.SOURCE)])
+    found = planning.check(wanted)
+    first = launching.start(wanted, by=None)
+    # the name was free when both looked
+    monkeypatch.setattr(planning, "check", lambda design: found)
+    with pytest.raises(Conflict, match="has an experiment called 'cleaning' already"):
+        launching.start(wanted, by=None)
+    assert Experiment.objects.get() == first
+
+
 def test_people_are_trusted_by_decision_then_gold_then_consensus(
     noisy: Dataset, casey: User
 ) -> None:

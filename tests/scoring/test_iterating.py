@@ -154,6 +154,70 @@ def test_a_training_that_fails_ends_the_iteration_with_its_reason(iteration: Ite
     assert "No memory left." in iteration.problem
 
 
+def test_an_iteration_goes_on_where_its_training_failed(iteration: Iteration) -> None:
+    tasks.go_on_iterating(iteration_id=iteration.pk)
+    training = TrainingRun.objects.filter(ensemble__name="pool-1")
+    training.update(status="failed", problem="No memory left.")
+    tasks.go_on_iterating(iteration_id=iteration.pk)
+    iteration.refresh_from_db()
+    iterating.start_again(iteration, by=None)
+    assert training.get().status == Work.Status.QUEUED
+    row = go_on(iteration)
+    assert row.status == Work.Status.DONE, row.problem
+    assert row.problem == ""
+    assert [each.ensemble.name for each in row.rounds.all()] == ["pool-1", "pool-2"]
+    with pytest.raises(Refusal, match="failed or was cancelled"):
+        iterating.start_again(row, by=None)
+
+
+def test_a_cancelled_iteration_goes_on_unless_another_is_at_work(
+    iteration: Iteration, tiny_backbone: str
+) -> None:
+    assert iterating.cancel(iteration, by=None)
+    dataset = iteration.dataset
+    other = iterating.start(
+        dataset=dataset, name="other", by=None, members=4, backbone=tiny_backbone
+    )
+    with pytest.raises(Conflict, match="Another iteration"):
+        iterating.start_again(iteration, by=None)
+    assert iterating.cancel(other, by=None)
+    with pytest.raises(Refusal, match="Only curators"):
+        iterating.start_again(iteration, by=factories.user("stranger"))
+    iterating.start_again(iteration, by=None)
+    assert go_on(iteration).status == Work.Status.DONE
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("pool", "an ensemble called 'pool-2' already"), ("p" * 59, "cannot be an ensemble")],
+)
+def test_the_names_of_all_rounds_must_be_free(
+    half_labelled: Dataset, tiny_backbone: str, name: str, words: str
+) -> None:
+    factories.trained(half_labelled, tiny_backbone, name="pool-2")
+    with pytest.raises(Refusal, match=words):
+        iterating.start(
+            dataset=half_labelled,
+            name=name,
+            by=None,
+            rounds=10,
+            members=4,
+            backbone=tiny_backbone,
+        )
+
+
+def test_an_iteration_that_is_sent_twice_at_once_is_begun_once(
+    iteration: Iteration, tiny_backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # nothing was there when both looked
+    monkeypatch.setattr(iterating, "check", lambda **wanted: None)
+    with pytest.raises(Conflict, match="has an iteration called 'pool' already"):
+        iterating.start(
+            dataset=iteration.dataset, name="pool", by=None, members=4, backbone=tiny_backbone
+        )
+    assert Iteration.objects.get() == iteration
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [

@@ -94,6 +94,20 @@ def test_a_name_is_given_once(dataset: Dataset) -> None:
         stored(dataset, PLAIN, name=" ")
 
 
+def test_a_file_that_is_sent_twice_at_once_is_kept_once(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, _ = stored(dataset, PLAIN)
+    folder = Path(row.file.path).parent
+    files = sorted(folder.iterdir())
+    # the name was free when both looked
+    monkeypatch.setattr(responses, "_check_name", lambda row: None)
+    with pytest.raises(Conflict, match="has responses called 'samples' already"):
+        stored(dataset, PLAIN)
+    assert ResponseSet.objects.get() == row
+    assert sorted(folder.iterdir()) == files
+
+
 def test_a_set_is_found_by_its_name(dataset: Dataset) -> None:
     with pytest.raises(BadResponses, match="none were imported yet"):
         responses.called(dataset, "samples")

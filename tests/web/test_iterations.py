@@ -77,8 +77,21 @@ def test_rounds_begin_from_the_form_and_are_cancelled(desk: Client) -> None:
     row.refresh_from_db()
     assert row.status == Work.Status.CANCELLED
     assert "can be cancelled" in page_of(desk.post(f"{PATH}{row.pk}/cancel/"))
+    assert f"{PATH}{row.pk}/again/" in page_of(desk.get(PATH))
     over = desk.get(PATH, headers={"HX-Request": "true"})
     assert over["HX-Refresh"] == "true"
+
+
+def test_an_iteration_that_ended_early_is_started_again(desk: Client) -> None:
+    desk.post(PATH, posted())
+    row = Iteration.objects.get()
+    assert "was cancelled can be started again" in page_of(desk.post(f"{PATH}{row.pk}/again/"))
+    desk.post(f"{PATH}{row.pk}/cancel/")
+    response: Any = desk.post(f"{PATH}{row.pk}/again/")
+    assert response["Location"] == PATH
+    row.refresh_from_db()
+    assert row.status == Work.Status.QUEUED
+    assert "/again/" not in page_of(desk.get(PATH))
 
 
 @pytest.mark.parametrize(

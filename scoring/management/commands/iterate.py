@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from annotations.datasets import dataset_called
+from annotations.models import Dataset
 from curator.command import CuratorCommand
+from curator.lib.refusals import Refusal
 from scoring import iterating, launch, recipe_book
 from scoring.models import Iteration
 
@@ -30,6 +32,9 @@ class Command(CuratorCommand):
         parser.add_argument("--members", type=int, default=launch.DEFAULT_MEMBERS)
         parser.add_argument("--backbone", default=launch.DEFAULT_BACKBONE)
         parser.add_argument("--recipe", default="plain", help="a name, or a file")
+        parser.add_argument(
+            "--again", action="store_true", help="go on with the one of the name, which failed"
+        )
 
     def perform(
         self,
@@ -41,9 +46,16 @@ class Command(CuratorCommand):
         members: int,
         backbone: str,
         recipe: str,
+        again: bool,
         **options: Any,
     ) -> Mapping[str, Any]:
         found = dataset_called(dataset)
+        if again:
+            row = _called(found, name)
+            with self.workers("default", "scoring"):
+                iterating.start_again(row, by=None)
+                self._wait(row)
+            return iterating.as_dict(row)
         chosen = recipe_book.named(found, recipe)
         iterating.check(dataset=found, name=name, rounds=rounds, threshold=threshold, recipe=chosen)
         with self.workers("default", "scoring"):
@@ -57,8 +69,25 @@ class Command(CuratorCommand):
                 backbone=backbone,
                 recipe=chosen,
             )
-            self.follow(row, describe)
+            self._wait(row)
         return iterating.as_dict(row)
+
+    def _wait(self, row: Iteration) -> None:
+        try:
+            self.follow(row, describe)
+        except Refusal as refusal:
+            raise Refusal(
+                f"{refusal} `iterate {row.dataset.slug} --name {row.name} --again` goes on from "
+                f"there."
+            ) from refusal
+
+
+def _called(dataset: Dataset, name: str) -> Iteration:
+    row = dataset.iterations.select_related("dataset").filter(name=name).first()
+    if row is None:
+        known = ", ".join(dataset.iterations.values_list("name", flat=True)[:10]) or "none yet"
+        raise Refusal(f"{dataset.slug} has no iteration {name!r}; there are: {known}.")
+    return row
 
 
 def describe(row: Iteration) -> tuple[float, str]:
