@@ -79,7 +79,7 @@ class _Material:
 
     @property
     def told(self) -> list[str]:
-        found = []
+        found = list(self.lesson.targets.warnings)
         if self.truncated:
             found.append(
                 f"{self.truncated:,} of {len(self.lesson):,} pairs are longer than the model "
@@ -264,13 +264,10 @@ def _with_sampled(
     assert recipe.meta is not None
     found = ResponseSet.objects.get(pk=ensemble.recipe["responses"])
     width = recipe.meta.responses
+    enough = (each for each in responses.read(found) if len(each.responses) >= width)
     texts: list[Text] = []
-    for each in responses.read(found):
-        if len(each.responses) < width:
-            continue
-        read = [_alone(learner, each.prompt, answer) for answer in each.responses[:width]]
-        if None not in read:
-            texts += [text for text in read if text is not None]
+    for some in batches(enough, max(CHUNK // width, 1)):
+        texts += _texts_of_prompts(some, learner, width)
         work.renew(row)
     if not texts:
         raise NotEnoughPairs(
@@ -280,10 +277,22 @@ def _with_sampled(
     return replace(lesson, sampled=Corpus.of(texts), width=width)
 
 
-def _alone(learner: Learner, prompt: Any, response: Any) -> Text | None:
-    """A response after its prompt; None where the model cannot read it."""
-    read = learner.reader.read([Conversations(prompt, response, response)])[0]
-    return read.a if isinstance(read, ReadPair) else None
+def _texts_of_prompts(some: Sequence[Sampled], learner: Learner, width: int) -> list[Text]:
+    """The first so many responses of each prompt, read two at a time; without prompts of which the
+    model cannot read one."""
+    firsts = range(0, width, 2)
+    by_two = [
+        Conversations(each.prompt, each.responses[i], each.responses[min(i + 1, width - 1)])
+        for each in some
+        for i in firsts
+    ]
+    read = learner.reader.read(by_two)
+    found: list[Text] = []
+    for own in batches(read, len(firsts)):
+        pairs = [each for each in own if isinstance(each, ReadPair)]
+        if len(pairs) == len(own):
+            found += [text for pair in pairs for text in (pair.a, pair.b)][:width]
+    return found
 
 
 def _digest_of(lesson: Lesson) -> str:

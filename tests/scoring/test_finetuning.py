@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from curator.lib.work import Work
 from scoring import checkpoints, device_tasks, launch, responses, shards, slicing, tasks
 from scoring.core import recipes
 from scoring.core.bags import Bag, in_bag
-from scoring.core.recipes import Recipe
+from scoring.core.recipes import Recipe, Then, Treatment, When
 from scoring.finetuning import members
 from scoring.models import (
     Checkpoint,
@@ -441,6 +442,13 @@ def test_what_the_model_cannot_read_whole_is_told(dataset: Dataset, base: Path) 
     warnings_said = ensemble.training.summary["warnings"]
     assert any("longer than the model reads" in sentence for sentence in warnings_said)
     assert ensemble.members.get(position=0).card["truncated"] == 28
+
+
+def test_a_treatment_that_meets_no_pair_is_told(run: ScoringRun, base: Path) -> None:
+    idle = Treatment(When(strength_from=1e6), Then(drop=True))
+    ensemble = trained(run.dataset, replace(recipe_on(base), treatments=(idle,)))
+    told = "Treatment 1 of the recipe met no pair and does nothing."
+    assert told in TrainingRun.objects.get(ensemble=ensemble).summary["warnings"]
 
 
 def test_a_base_elsewhere_on_the_machine_is_refused_from_the_browser(
