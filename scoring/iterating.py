@@ -112,7 +112,9 @@ def _is_taken(dataset: Dataset, name: str) -> Conflict:
 
 def _check_is_alone(dataset: Dataset, but: Iteration | None = None) -> None:
     at_work = dataset.iterations.filter(status__in=work.OPEN)
-    if at_work.exclude(pk=but.pk if but else None).exists():
+    if but is not None:
+        at_work = at_work.exclude(pk=but.pk)
+    if at_work.exists():
         raise Conflict(
             f"Another iteration of {dataset.name} is at work: its labels are what this one would "
             f"learn from, so wait for its end."
