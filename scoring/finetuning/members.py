@@ -42,6 +42,7 @@ from scoring.models import (
     RewardModel,
     TrainingRun,
 )
+from scoring.responses import Sampled
 from scoring.shards import NotEnoughPairs
 from scoring.training import finetune, learners, side_by_side
 from scoring.training.diverging import Diverged

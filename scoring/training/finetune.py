@@ -344,9 +344,15 @@ class _Training:
         return ascended(self.weights, spread, meta.step)
 
     @property
+    def _contrasts(self) -> Contrastive | None:
+        """The contrastive loss, where it weighs anything."""
+        wanted = self.recipe.contrastive
+        return wanted if wanted is not None and wanted.weight > 0 else None
+
+    @property
     def _compares_pairs(self) -> bool:
         """Whether the loss of a batch is more than the sum of its pairs'."""
-        return self.recipe.loss.name == ROBUST or self.recipe.contrastive is not None
+        return self.recipe.loss.name == ROBUST or self._contrasts is not None
 
     def _parts(self, batch: Indices) -> Sequence[Indices]:
         sizes = self.lesson.sizes[batch]
@@ -373,7 +379,7 @@ class _Training:
         are compared with each other, as their mean; and their sums of GATHERED."""
         texts = self.lesson.texts_of(pairs)
         taught = _Taught.of(self.lesson, pairs, self.accelerator.device)
-        wanted = self.recipe.contrastive
+        wanted = self._contrasts
         with self._cast():
             seen = self.learner.see(
                 texts, with_states=wanted is not None and wanted.method == GOALS
@@ -455,7 +461,7 @@ class _Training:
         self.views_differ = True
 
     def _prototypes(self, device: torch.device) -> list[tuple[str, nn.Parameter]]:
-        wanted = self.recipe.contrastive
+        wanted = self._contrasts
         if wanted is None or wanted.method != SWAV:
             return []
         drawn = torch.Generator().manual_seed(_seed_of(self.seed, 0, 3, 0))

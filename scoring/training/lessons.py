@@ -93,8 +93,10 @@ class Lesson:
     # --- For processes that train together --------------------------------------------------------
 
     def write(self, path: Path) -> None:
+        """All that is learnt from; warnings about it stay with whoever tells them."""
         arrays = {f"texts.{k}": v for k, v in vars(self.texts).items()}
-        arrays |= {f"targets.{k}": v for k, v in vars(self.targets).items()}
+        taught = {k: v for k, v in vars(self.targets).items() if k != "warnings"}
+        arrays |= {f"targets.{k}": v for k, v in taught.items()}
         names = ("labels", "trusted", "learns", "held_out")
         arrays |= {name: getattr(self, name) for name in names}
         if self.sampled is not None:

@@ -28,6 +28,7 @@ from scoring import checkpoints, device_tasks, launch, responses, shards, slicin
 from scoring.core import recipes
 from scoring.core.bags import Bag, in_bag
 from scoring.core.recipes import Recipe, Then, Treatment, When
+from scoring.engine.conversations import Conversations, ReadPair
 from scoring.finetuning import members
 from scoring.models import (
     Checkpoint,
@@ -38,6 +39,8 @@ from scoring.models import (
     ScoringRun,
     TrainingRun,
 )
+from scoring.responses import Sampled
+from scoring.training import learners
 from scoring.training.finetune import Pace
 from tests import factories, tiny_models
 
@@ -415,6 +418,19 @@ def test_a_model_meta_learns_from_responses_of_a_file(thirty: Dataset, base: Pat
     run.refresh_from_db()
     assert run.status == Work.Status.DONE, run.problem
     assert {member.card["responses"] for member in run.ensemble.members.all()} == {found.pk}
+
+
+def test_sampled_responses_are_read_in_few_goes_and_as_one_reads_them_alone(base: Path) -> None:
+    learner = learners.load(recipe_on(base).model, seed=0)
+    question = [{"role": "user", "content": "Why?"}]
+    answers = [[{"role": "assistant", "content": text}] for text in ("So.", "Because.", "No idea.")]
+    sampled = [Sampled(question, answers, [None] * 3) for _ in range(4)]
+    sampled[1] = Sampled([{"role": "nobody"}], answers, [None] * 3)  # which no template reads
+    texts = members._texts_of_prompts(sampled, learner, 3)
+    alone = [learner.reader.read([Conversations(question, each, each)])[0] for each in answers]
+    assert [text.key for text in texts] == [
+        each.a.key for each in alone if isinstance(each, ReadPair)
+    ] * 3
 
 
 def test_a_fine_tuned_model_belongs_to_the_curators_of_its_dataset(

@@ -170,6 +170,16 @@ def test_meta_learning_without_a_step_is_plain_training(base: Path, tmp_path: Pa
         assert torch.equal(weight, weights_of(none)[name])
 
 
+def test_a_contrastive_loss_without_weight_is_plain_training(base: Path, tmp_path: Path) -> None:
+    plain, _ = tuned(recipe_of(WHOLE, base), tmp_path / "plain")
+    for contrast in ({"method": "simcse", "weight": 0}, {"method": "swav", "weight": 0}):
+        recipe = recipe_of(WHOLE, base, contrastive=contrast)
+        none, _ = tuned(recipe, tmp_path / contrast["method"])
+        assert weights_of(none).keys() == weights_of(plain).keys()
+        for name, weight in weights_of(plain).items():
+            assert torch.equal(weight, weights_of(none)[name])
+
+
 def test_meta_learning_without_responses_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="sampled responses"):
         tuned(recipe_of(WHOLE, base, meta={"step": 0.1}), tmp_path / "state")
@@ -440,6 +450,8 @@ def test_a_lesson_is_read_back_as_it_was_written(base: Path, tmp_path: Path) -> 
     recipe = recipe_of(ADAPTER, base)
     learner = learners.load(recipe.model, seed=0)
     lesson = lesson_for(learner, recipe, held_out=3, sampled=True)
+    told = replace(lesson.targets, warnings=("Treatment 1 met no pair.",))
+    lesson = replace(lesson, targets=told)
     lesson.write(tmp_path / "lesson.safetensors")
     back = Lesson.read(tmp_path / "lesson.safetensors")
     assert np.array_equal(back.texts.tokens, lesson.texts.tokens)
