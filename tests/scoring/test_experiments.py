@@ -674,3 +674,18 @@ def test_weights_by_grade_need_somebody_who_said_how_strongly(
     said = str(pair.source_preference)
     factories.said(factories.annotator(noisy, "ann"), pair, said, strength=3)
     planning.check(graded)
+
+
+def test_heads_that_no_machine_holds_are_refused_before_they_begin(
+    noisy: Dataset, design: Designer
+) -> None:
+    wide = recipes.parse(
+        {
+            "name": "wide",
+            "model": {"kind": "hidden", "hidden": 4096},
+            "meta": {"prompts": 1024, "responses": 64},
+        }
+    )
+    arms = [RAW, ArmPlan("wide", Arm.Labels.SOURCE, recipe=wide)]
+    with pytest.raises(Refusal, match="with 100 members of 4,096 hidden units"):
+        planning.check(design(noisy, arms, members=100))
