@@ -125,7 +125,7 @@ def test_an_experiment_is_composed_watched_and_read(
     accessible(page)
 
 
-def test_rounds_of_pseudo_labels_begin_and_are_cancelled(
+def test_rounds_of_pseudo_labels_begin_are_cancelled_and_start_again(
     desk: Page, live_server: Any, scene: Scene, accessible: Callable[[Page], None]
 ) -> None:
     rows = [factories.row(number, labels=[]) for number in range(200, 220)]
@@ -138,3 +138,6 @@ def test_rounds_of_pseudo_labels_begin_and_are_cancelled(
     accessible(page)
     page.get_by_role("button", name="Cancel pool").click()
     expect(page.locator(".state.cancelled")).to_be_visible()
+    accessible(page)
+    page.get_by_role("button", name="Start again pool").click()
+    expect(page.locator(".state.queued")).to_be_visible()
