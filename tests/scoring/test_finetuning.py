@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -423,7 +423,9 @@ def test_a_model_meta_learns_from_responses_of_a_file(thirty: Dataset, base: Pat
 def test_sampled_responses_are_read_in_few_goes_and_as_one_reads_them_alone(base: Path) -> None:
     learner = learners.load(recipe_on(base).model, seed=0)
     question = [{"role": "user", "content": "Why?"}]
-    answers = [[{"role": "assistant", "content": text}] for text in ("So.", "Because.", "No idea.")]
+    answers: list[Sequence[Any]] = [
+        [{"role": "assistant", "content": text}] for text in ("So.", "Because.", "No idea.")
+    ]
     sampled = [Sampled(question, answers, [None] * 3) for _ in range(4)]
     sampled[1] = Sampled([{"role": "nobody"}], answers, [None] * 3)  # which no template reads
     texts = members._texts_of_prompts(sampled, learner, 3)

@@ -172,9 +172,9 @@ def test_meta_learning_without_a_step_is_plain_training(base: Path, tmp_path: Pa
 
 def test_a_contrastive_loss_without_weight_is_plain_training(base: Path, tmp_path: Path) -> None:
     plain, _ = tuned(recipe_of(WHOLE, base), tmp_path / "plain")
-    for contrast in ({"method": "simcse", "weight": 0}, {"method": "swav", "weight": 0}):
-        recipe = recipe_of(WHOLE, base, contrastive=contrast)
-        none, _ = tuned(recipe, tmp_path / contrast["method"])
+    for method in ("simcse", "swav"):
+        recipe = recipe_of(WHOLE, base, contrastive={"method": method, "weight": 0})
+        none, _ = tuned(recipe, tmp_path / method)
         assert weights_of(none).keys() == weights_of(plain).keys()
         for name, weight in weights_of(plain).items():
             assert torch.equal(weight, weights_of(none)[name])
@@ -549,7 +549,7 @@ def test_what_any_of_the_processes_refuses_is_heard(
     def short_of_memory(*_: Any, **__: Any) -> Tuned:
         raise Refusal("The device's memory does not hold a pair of this length.")
 
-    monkeypatch.setattr(side_by_side.finetune, "fine_tune", short_of_memory)
+    monkeypatch.setattr("scoring.training.finetune.fine_tune", short_of_memory)
     monkeypatch.setattr(side_by_side, "_is_first", lambda: False)
     side_by_side.main(tmp_path)
     said = capsys.readouterr().out.strip()
