@@ -564,6 +564,26 @@ def test_a_restore_that_would_change_other_pairs_by_now_is_refused(
     assert "differed in 3 pairs when you looked and in 5 now" in refused(row)
 
 
+def test_an_undo_takes_back_what_its_own_batch_did_and_no_more(
+    dataset: Dataset, pairs: list[PreferencePair], casey: User
+) -> None:
+    """A pair that the first undo left to a person was not brought back by the redo, so the redo's
+    undo leaves it too; it stands by the first batch, and is taken back on its own."""
+    before = state(dataset)
+    first = decided(dataset, bulk("keep", overrules_people=True), casey)
+    by_hand = decide(pairs[0], Verdict.KEEP, casey)
+    back = undone(first, casey)
+    assert back.passed_over == {"since": 1}
+    again = undone(back, casey)
+    decisions.undo(decision=by_hand, by=casey)
+    assert batch_records.taken_back(again).stays == 0
+    undone(again, casey)
+    assert dataset.standings.filter(verdict="keep").count() == 1
+    decisions.undo(decision=Decision.objects.get(batch=first, pair=pairs[0]), by=casey)
+    assert state(dataset) == before
+    assert_consistent(dataset)
+
+
 def test_a_snapshot_that_holds_already_changes_nothing(
     dataset: Dataset, pairs: list[PreferencePair], casey: User
 ) -> None:
@@ -693,17 +713,22 @@ class History(RuleBasedStateMachine):
     def stack_and_unwind(self, data: st.DataObject, count: int) -> None:
         """Whatever the first is, and the ones over it: taken back from the last, all is as it
         was."""
-        states, stack = [state(self.dataset)], []
+        states = [state(self.dataset)]
+        stack: list[DecisionBatch | Decision] = []
         for _ in range(count):
-            stack.append(self.step(data))
+            stack.append(self.step(data, stack))
             states.append(state(self.dataset))
         while stack:
             self.take_back(stack.pop())
             states.pop()
             assert state(self.dataset) == states[-1]
 
-    def step(self, data: st.DataObject) -> DecisionBatch | Decision:
-        """A decision or a batch, the undo of one among them."""
+    def step(
+        self, data: st.DataObject, stack: list[DecisionBatch | Decision]
+    ) -> DecisionBatch | Decision:
+        """A decision or a batch, the undo of one among them: of the last step or of what was there
+        before the stack. Of what lies deeper, it would leave what the steps over it have decided,
+        and so would all that follows from it."""
         kind = data.draw(st.sampled_from(["one", "bulk", "policy", "undo"]))
         verdict = data.draw(st.sampled_from(["keep", "flip", "tie", "drop"]))
         if kind == "bulk":
@@ -711,6 +736,8 @@ class History(RuleBasedStateMachine):
         if kind == "policy":
             return applied(self.dataset, self.person)
         last = self.dataset.batches.filter(undone_by=None).first()
+        if last in stack[:-1]:
+            last = None
         if kind == "undo" and last is not None:
             return undone(last, self.person)
         return decide(self.pairs[data.draw(st.integers(0, 4))], Verdict(verdict), self.person)
