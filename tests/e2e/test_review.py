@@ -352,6 +352,8 @@ def test_two_tabs_on_one_pair_the_second_is_shown_how_it_stands(
     expect(page.get_by_role("alert")).to_contain_text("You decided “drop” on this pair meanwhile")
     expect(page.get_by_role("button", name="Drop")).to_have_attribute("aria-pressed", "true")
     assert verdict_of(one) == Verdict.DROP
+    # a key counts for what is shown once the answer has settled, and what was shown before is gone
+    expect(page.locator("body > div[hidden] .prompt-scroll")).to_have_count(0)
     page.keyboard.press("k")
     expect_pair(page, two)
     assert verdict_of(one) == Verdict.KEEP
