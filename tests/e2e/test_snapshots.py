@@ -99,7 +99,7 @@ def test_decisions_are_restored_after_a_look_and_the_restoring_undone(
     page.reload()
     page.get_by_role("link", name="Undo").click()
     page.get_by_role("button", name="Take it back").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Batch 2")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("take back batch")
     worked_off()
     assert undecided(scene) == before
     assert set(PreferencePair.objects.values_list("standing__verdict", flat=True)) == {
