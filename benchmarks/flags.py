@@ -45,7 +45,7 @@ from scoring.core import audit, label_quality, strength
 from scoring.core.bags import bags, in_bag
 from scoring.core.flags import FLIPPED, FlagRule
 from scoring.core.judging import judge
-from scoring.core.recipes import PRESETS
+from scoring.core.recipe_presets import PRESETS
 from scoring.engine.heads import Slices
 from scoring.training.heads import TrainingPairs, train
 from scoring.training.teaching import teach

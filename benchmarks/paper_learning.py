@@ -33,7 +33,8 @@ from benchmarks.prepared import response_features
 from benchmarks.reporting import say
 from scoring.core import audit, curves, strength
 from scoring.core.calibration import log_sigmoid
-from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe, parse
 from scoring.engine.heads import HiddenHead, rewards
 from scoring.engine.texts import prompt_text
 

@@ -18,7 +18,8 @@ from scoring.core import audit, strength
 from scoring.core.bags import bags, half_of, in_bag
 from scoring.core.flags import FlagRule
 from scoring.core.judging import Judged, judge
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe
 from scoring.core.targets import Measured, targets
 from scoring.engine.heads import AnyHead, rewards
 from scoring.training.heads import Trained

@@ -27,7 +27,8 @@ from benchmarks.paper_scene import (
 )
 from benchmarks.reporting import say
 from scoring.core.calibration import log_sigmoid
-from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe, parse
 from scoring.core.targets import Measured
 
 LOWEST = {"percentile": [0, 0.1]}

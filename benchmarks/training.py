@@ -22,7 +22,8 @@ from benchmarks.prepared import Prepared, prepare, read
 from benchmarks.reporting import Report, Row, options_of, say
 from scoring.core import strength
 from scoring.core.bags import bags, in_bag
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe
 from scoring.engine.heads import Slices
 from scoring.training.heads import Trained
 from scoring.training.teaching import teach

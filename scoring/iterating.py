@@ -24,7 +24,8 @@ from curator.lib.work import Work
 from curator.models import User
 from scoring import launch
 from scoring.core import pseudo, recipes
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe
 from scoring.models import Iteration, IterationRound, Mode, PairScore, ScoringRun, TrainingRun
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from annotations.models import Dataset
 from curator.lib.refusals import Refusal
 from curator.models import User
 from scoring.core import recipe_words, recipes
-from scoring.core.recipes import PRESETS, BadRecipe, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import BadRecipe, Recipe
 from scoring.models import Ensemble, TrainingRecipe
 
 Choices = list[tuple[str, list[tuple[str, str]]]]  # groups, and names in each

@@ -17,7 +17,8 @@ from scoring import labels, recipe_book
 from scoring.core import recipes, sizes
 from scoring.core.bags import bags
 from scoring.core.experiments import fold_of
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe
 from scoring.experiments import leaks, trusted
 from scoring.experiments.trusted import Trusted
 from scoring.labels import Until

@@ -17,7 +17,7 @@ from curator.requests import SignedInRequest
 from scoring import access as scoring_access
 from scoring import launch, recipe_book, responses
 from scoring.core import recipe_words
-from scoring.core.recipes import PRESETS
+from scoring.core.recipe_presets import PRESETS
 from scoring.models import Ensemble, TrainingRecipe
 from scoring.recipe_book import Entry
 from scoring.training_forms import ResponsesForm

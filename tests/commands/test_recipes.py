@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scoring.core.recipes import PRESETS
+from scoring.core.recipe_presets import PRESETS
 from tests import factories
 from tests.commands.conftest import Installation
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scoring.core import recipe_words, recipes
-from scoring.core.recipes import PRESETS, Recipe
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe
 
 
 def made(**parts: object) -> Recipe:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.core import recipes
-from scoring.core.recipes import PRESETS, BadRecipe, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import BadRecipe, Recipe, parse
 
 
 def written(**parts: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scoring.core import sizes
-from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe, parse
 from scoring.core.sizes import TooLarge
 
 

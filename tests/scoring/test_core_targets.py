@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.core import strength
-from scoring.core.recipes import PRESETS, BadRecipe, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import BadRecipe, Recipe, parse
 from scoring.core.targets import Measured, Targets, targets
 
 Floats = npt.NDArray[np.float64]

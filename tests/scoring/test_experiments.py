@@ -18,7 +18,8 @@ from curator.models import User
 from scoring import access as scoring_access
 from scoring import device_tasks, freezing, responses, tasks
 from scoring.core import recipes
-from scoring.core.recipes import PRESETS, Meta
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Meta
 from scoring.engine.heads import Effects, Head, HiddenHead, Slices, rewards
 from scoring.experiments import best_of, kept, launching, material, planning, shown, steps, trusted
 from scoring.experiments.planning import ArmPlan, Design

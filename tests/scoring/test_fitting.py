@@ -12,7 +12,8 @@ from curator.lib.refusals import Forbidden, Refusal
 from curator.models import User
 from scoring import device_tasks, launch, recipe_book, responses, tasks
 from scoring.core import recipes
-from scoring.core.recipes import HIDDEN, LINEAR, PRESETS, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import HIDDEN, LINEAR, Recipe, parse
 from scoring.models import Mode, ResponseSet, ScoringRun, TrainingRun
 from scoring.shards import NotEnoughPairs
 from tests import factories

@@ -9,7 +9,7 @@ from annotations.models import Dataset, Decision, DecisionBatch, PairStanding, V
 from curator.lib.refusals import Conflict, Refusal
 from curator.lib.work import Work
 from scoring import device_tasks, iterating, labels, tasks
-from scoring.core.recipes import PRESETS
+from scoring.core.recipe_presets import PRESETS
 from scoring.models import Iteration, TrainingRun
 from tests import factories
 

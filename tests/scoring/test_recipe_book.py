@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from annotations.models import Dataset
 from curator.lib.refusals import Forbidden
 from scoring import recipe_book
-from scoring.core.recipes import PRESETS, BadRecipe, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import BadRecipe, Recipe, parse
 from scoring.recipe_book import NoSuchRecipe
 from tests import factories
 

@@ -12,7 +12,8 @@ import pytest
 from scoring.core import curves, strength
 from scoring.core.bags import bags, in_bag
 from scoring.core.curves import Point
-from scoring.core.recipes import PRESETS, Recipe, parse
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import Recipe, parse
 from scoring.core.targets import Targets
 from scoring.engine import surface
 from scoring.engine.heads import HiddenHead, Slices, rewards

@@ -11,7 +11,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from scoring.core.recipes import LEAST_BETA, PRESETS, Loss
+from scoring.core.recipe_presets import PRESETS
+from scoring.core.recipes import LEAST_BETA, Loss
 from scoring.core.targets import Targets
 from scoring.training import heads, losses
 from scoring.training.diverging import Diverged

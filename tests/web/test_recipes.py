@@ -12,7 +12,7 @@ from annotations.models import Dataset
 from curator.models import User
 from scoring import launch, recipe_book
 from scoring.core import recipes
-from scoring.core.recipes import PRESETS
+from scoring.core.recipe_presets import PRESETS
 from scoring.models import MemberTraining, ResponseSet, TrainingRecipe
 from tests import factories
 from tests.scenarios import Scene
